@@ -1,4 +1,4 @@
-"""Run a command against a target that is given."""
+"""Run a command against a given target."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from local.cli import app
 
 
 class Commands:
-    """`run("train", …)` runs `berth train …` at the target, in the folder a test works in."""
+    """`run("train", …)` runs `berth train …` against the target, in the test's folder."""
 
     def __init__(self, target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         self.target = target
@@ -23,5 +23,5 @@ class Commands:
         return self.target
 
     def run(self, *words: str, keys: str = "") -> Result:
-        """Run it; `output` holds what it printed on both streams."""
+        """Run the command; `output` has the text it printed on both streams."""
         return CliRunner().invoke(app, words, input=keys)

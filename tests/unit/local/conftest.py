@@ -1,4 +1,4 @@
-"""moto as AWS, and a local SageMaker that starts nothing."""
+"""moto as AWS, and a local SageMaker that starts no processes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ ROLE = "arn:aws:iam::123456789012:role/berth"
 
 @pytest.fixture
 def moto_target(moto_url: str) -> Target:
-    """A target that is moto alone, empty, with its bucket."""
+    """Return a target that is only moto, with an empty bucket."""
     requests.post(f"{moto_url}/moto-api/reset", timeout=60).raise_for_status()
     target = Target(
         "local", moto_url, "us-east-1", "123456789012", ROLE, "bucket", "berth:latest", {"a": "b"}
@@ -28,7 +28,7 @@ def moto_target(moto_url: str) -> Target:
 
 @pytest.fixture
 def moto_aws(moto_url: str, moto_target: Target, monkeypatch: pytest.MonkeyPatch) -> Target:
-    """The same moto as what AWS's SDK takes for AWS."""
+    """Make AWS's SDK use the same moto as AWS."""
     for name in ("AWS_PROFILE", "AWS_REGION", "BERTH_ROLE", "BERTH_WHERE", "BERTH_BUCKET"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto_url)
@@ -54,6 +54,6 @@ def server(home: Home) -> Iterator[Server]:
 
 @pytest.fixture
 def job_folder(tmp_path: Path) -> Path:
-    """The folder of the training job `first` with what our image leaves."""
+    """Return the folder of the training job `first`, with the output of our image."""
     write_job(tmp_path / "first")
     return tmp_path / "first"

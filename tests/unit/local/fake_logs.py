@@ -1,4 +1,4 @@
-"""CloudWatch Logs as its readers meet it: pages, tokens, a group that comes late, throttling."""
+"""A fake CloudWatch Logs with pages, tokens, a group created late, and throttling."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +9,7 @@ PAGE = 2
 
 
 class FakeLogs:
-    """Streams are lists of (milliseconds, text); `busy` is how many calls are throttled next."""
+    """Streams are lists of (milliseconds, text); the next `busy` calls are throttled."""
 
     def __init__(self) -> None:
         self.streams: dict[str, list[tuple[int, str]]] = {}

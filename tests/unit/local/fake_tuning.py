@@ -1,4 +1,4 @@
-"""A tuning job as DescribeHyperParameterTuningJob and the list of its trials tell it."""
+"""A fake of DescribeHyperParameterTuningJob and of the list of a tuning job's trials."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ METRIC = "validation:accuracy"
 
 
 def trial(number: int, status: str, objective: float | None, **values: str) -> dict[str, Any]:
-    """One entry of ListTrainingJobsForHyperParameterTuningJob."""
+    """Return one entry of ListTrainingJobsForHyperParameterTuningJob."""
     entry: dict[str, Any] = {
         "TrainingJobName": f"{NAME}-{number:03}",
         "TrainingJobStatus": status,
@@ -34,7 +34,7 @@ def trial(number: int, status: str, objective: float | None, **values: str) -> d
 def tuning_job(
     status: str = "Completed", best: dict[str, Any] | None = None, rate: str = "learning_rate"
 ) -> dict[str, Any]:
-    """DescribeHyperParameterTuningJob's answer."""
+    """Return a response of DescribeHyperParameterTuningJob."""
     answer: dict[str, Any] = {
         "HyperParameterTuningJobName": NAME,
         "HyperParameterTuningJobStatus": status,
@@ -66,7 +66,7 @@ def tuning_job(
 
 
 class FakeTuning:
-    """SageMaker whose tuning job goes through (job, trials) states; the last one stays."""
+    """SageMaker with a tuning job that goes through (job, trials) states; the last one remains."""
 
     def __init__(self, *states: tuple[dict[str, Any], list[dict[str, Any]]]) -> None:
         self._states = list(states)

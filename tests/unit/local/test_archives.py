@@ -85,7 +85,7 @@ def test_a_tar_that_is_not_compressed_is_refused(archive: Path, folder: Path) ->
         unpack(archive, folder, limit=LIMIT)
 
 
-def test_of_two_members_with_one_name_the_last_counts(archive: Path, folder: Path) -> None:
+def test_the_last_of_two_members_with_one_name_is_kept(archive: Path, folder: Path) -> None:
     first, last = member("a"), member("a")
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as bundle:

@@ -20,7 +20,7 @@ HEAVY = (
 )
 
 
-def test_help_lists_every_command_and_loads_nothing() -> None:
+def test_help_lists_every_command_without_heavy_imports() -> None:
     script = (
         "import sys\n"
         "from local.cli import main\n"
@@ -49,13 +49,13 @@ def test_a_command_is_named_as_in_the_table(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_helps_lines_are_broken_by_the_terminal_alone(name: str) -> None:
+def test_help_texts_have_no_line_breaks_within_paragraphs(name: str) -> None:
     command = load(name)
     for each in (command, *getattr(command, "commands", {}).values()):
         assert all("\n" not in part for part in each.help.split("\n\n")), each.help
 
 
-def test_the_command_line_is_a_module_too() -> None:
+def test_the_command_line_runs_as_a_module_too() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "local.cli", "train", "--help"],
         capture_output=True,
@@ -65,7 +65,7 @@ def test_the_command_line_is_a_module_too() -> None:
     assert "berth train" in done.stdout
 
 
-def test_a_typo_is_met_with_the_nearest_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_typo_suggests_the_nearest_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trian"]) == 2
     assert "Did you mean 'train'" in capsys.readouterr().err
 
@@ -85,7 +85,7 @@ def test_a_users_error_is_one_line_and_status_one(
     assert capsys.readouterr().err == "berth: no region\n"
 
 
-def test_ctrl_c_is_quiet(
+def test_ctrl_c_prints_no_traceback(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("local.commands.options.shared.connect", raising(KeyboardInterrupt()))
@@ -93,7 +93,7 @@ def test_ctrl_c_is_quiet(
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_defect_shows_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_exception_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "local.commands.options.shared.connect", raising(ZeroDivisionError("a defect"))
     )

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from docker.client import DockerClient
 
 
-def test_without_an_engine_nothing_is_known_of_an_image(tmp_path: Path) -> None:
-    """In a process of its own: the SDK leaves the socket that was refused to the collector."""
+def test_without_an_engine_the_platform_of_an_image_is_unknown(tmp_path: Path) -> None:
+    """Runs in a separate process, as the SDK leaves the refused socket to the garbage collector."""
     code = (
         "from local.engine import NoEngine, connect, image_facts\n"
         "print(image_facts('berth:latest', 2))\n"
@@ -27,14 +27,14 @@ def test_without_an_engine_nothing_is_known_of_an_image(tmp_path: Path) -> None:
     assert line.startswith(f"no Docker engine answers at unix://{tmp_path}/none.sock (")
 
 
-def test_ssh_is_answered_with_the_way_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ssh_is_refused_with_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "ssh://somebody@192.0.2.7")
     with pytest.raises(NoEngine, match=r"forward its socket with ssh .*DOCKER_HOST=unix:///"):
         connect(2)
 
 
 @pytest.mark.docker
-def test_what_the_engine_shows_of_an_image(engine: "DockerClient", image: str) -> None:
+def test_the_engines_description_of_an_image(engine: "DockerClient", image: str) -> None:
     assert image_facts("berth-nothing-of-this-name", 60) is None
     facts = image_facts(image, 60)
     assert facts is not None
@@ -47,7 +47,7 @@ def test_what_the_engine_shows_of_an_image(engine: "DockerClient", image: str) -
 def test_the_docker_clis_context_is_followed(
     there: bool, engine: "DockerClient", tmp_path: Path
 ) -> None:
-    """As Docker Desktop sets one up, with its socket in the user's home."""
+    """The context is that of Docker Desktop, with its socket in the user's home folder."""
     own = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     host = own if there else f"unix://{tmp_path}/none.sock"
     environment = os.environ | {"DOCKER_CONFIG": str(tmp_path)}

@@ -53,7 +53,7 @@ REFUSED = ClientError(
         (KeyError("x"), None),
     ],
 )
-def test_an_error_in_one_line(error: Exception, line: str | None) -> None:
+def test_an_error_is_one_line(error: Exception, line: str | None) -> None:
     assert one_line(error) == line
 
 
@@ -62,7 +62,7 @@ def test_the_code_of_an_error() -> None:
     assert code(ValueError()) == ""
 
 
-def test_an_error_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_is_printed_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
     line = "s3://bucket/[bold]x[/bold]: :smile: " + "long " * 60
     print_error(line)
     captured = capsys.readouterr()

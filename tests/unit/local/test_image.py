@@ -11,7 +11,7 @@ LEGACY = Builder("docker", ("docker", "build"), {"DOCKER_BUILDKIT": "1"})
 
 
 def fake_docker(folder: Path, *, buildx: bool, version: str, engine: bool = True) -> str:
-    """A `docker` that answers what find_builder asks."""
+    """Create a fake `docker` for `find_builder`."""
     folder.mkdir(parents=True)
     command = folder / "docker"
     command.write_text(
@@ -45,7 +45,7 @@ def test_one_image_in_dockers_format_is_accepted() -> None:
         {},
     ],
 )
-def test_what_sagemaker_refuses_is_refused_before(manifest: dict[str, object]) -> None:
+def test_images_that_sagemaker_would_refuse_are_refused(manifest: dict[str, object]) -> None:
     problem = manifest_problem(manifest)
     assert problem is not None
     assert "--provenance=false" in problem
@@ -77,14 +77,14 @@ def test_the_whole_command(tmp_path: Path) -> None:
     assert "--no-cache" in command
 
 
-def test_nothing_is_passed_that_was_not_asked_for() -> None:
+def test_only_requested_options_are_passed() -> None:
     command = " ".join(build_command(LEGACY, tag="berth:latest"))
     assert "--platform linux/amd64" in command, "on any machine, as SageMaker's instances have it"
     for word in ("BASE_IMAGE", "TORCH_INDEX_URL", "--secret", "--no-cache"):
         assert word not in command
 
 
-def test_the_image_that_serves_takes_no_pytorch() -> None:
+def test_the_serving_image_has_no_pytorch_options() -> None:
     command = build_command(LEGACY, tag="berth:serve", target="serve")
     assert command[command.index("--target") + 1] == "serve"
     assert not any(word.startswith("WEIGHTS=") for word in command)
@@ -136,14 +136,16 @@ def test_a_missing_bundle_is_named() -> None:
         build_command(LEGACY, tag="berth:latest", extra_ca=Path("/nowhere/ca.pem"))
 
 
-def test_buildx_is_told_to_make_no_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_buildx_is_configured_to_create_no_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", fake_docker(tmp_path / "a", buildx=True, version="28.1.0"))
     command = " ".join(find_builder().command)
     assert "--provenance=false" in command
     assert "--output type=docker,oci-mediatypes=false" in command
 
 
-def test_a_client_without_buildx_is_passed_over(
+def test_a_client_without_buildx_is_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     newer = fake_docker(tmp_path / "newer", buildx=False, version="28.1.0")
@@ -162,7 +164,7 @@ def test_a_client_without_buildx_is_passed_over(
         ({"buildx": False, "version": "28.1.0"}, "no buildx; install"),
     ],
 )
-def test_what_is_missing_is_said_in_a_line(
+def test_missing_tools_are_reported_in_one_line(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -188,7 +190,7 @@ def test_a_failed_build_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.docker
-def test_the_report_names_the_image_and_what_weighs_most(image: str) -> None:
+def test_the_report_names_the_image_and_its_largest_packages(image: str) -> None:
     client = find_builder().docker
     inspect = [client, "image", "inspect", "--format", "{{.Id}}", image]
     identity = subprocess.run(inspect, capture_output=True, text=True, check=True).stdout.strip()

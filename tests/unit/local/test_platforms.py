@@ -26,13 +26,13 @@ def test_every_instance_type_of_sagemaker(shape: str) -> None:
     for name in names:
         assert is_instance_type(name)
         family = name.split(".")[1]
-        # One that botocore has learnt since stands in neither list.
+        # A type that a later botocore added is in neither list.
         arm = family in GRAVITON_AND_GRACE
         assert of_instance(name) == (ARM64 if arm else AMD64), name
 
 
 @pytest.mark.parametrize("name", ["c7g.large", "ml.m5", "local", "ml.m5.large ", ""])
-def test_what_is_no_instance_type(name: str) -> None:
+def test_invalid_instance_types(name: str) -> None:
     assert not is_instance_type(name)
 
 
@@ -40,11 +40,11 @@ def test_what_is_no_instance_type(name: str) -> None:
     ("machine", "platform"),
     [("x86_64", AMD64), ("aarch64", ARM64), ("arm64", ARM64), ("riscv64", "linux/riscv64")],
 )
-def test_what_an_engine_runs(machine: str, platform: str) -> None:
+def test_the_platform_of_an_engine(machine: str, platform: str) -> None:
     assert of_engine({"OSType": "linux", "Architecture": machine}) == platform
 
 
-def test_what_is_not_said_is_no_problem() -> None:
+def test_an_unknown_platform_is_not_a_problem() -> None:
     assert of_engine({}) is None
     assert of_image({"Os": "", "Architecture": ""}) is None
     assert problem({}, "ml.c7g.large") is None

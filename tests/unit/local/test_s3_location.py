@@ -17,15 +17,15 @@ def test_a_uri_is_a_bucket_and_a_key(uri: str, bucket: str, key: str) -> None:
 
 
 @pytest.mark.parametrize("uri", ["", "b/a", "file:///a", "s3:///a", "https://b/a"])
-def test_anything_else_is_refused_by_name(uri: str) -> None:
+def test_anything_else_is_refused_and_named(uri: str) -> None:
     with pytest.raises(BadLocation, match="expected s3://bucket/prefix"):
         Location.parse(uri)
 
 
 @pytest.mark.parametrize("uri", ["s3://b/a", "s3://b/a/"])
-def test_a_place_below_has_one_slash_between(uri: str) -> None:
+def test_a_location_below_is_joined_by_one_slash(uri: str) -> None:
     assert str(Location.parse(uri) / "c") == "s3://b/a/c"
 
 
-def test_a_place_below_a_bucket() -> None:
+def test_a_location_below_a_bucket() -> None:
     assert str(Location("b", "") / "c") == "s3://b/c"

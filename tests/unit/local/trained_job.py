@@ -1,4 +1,4 @@
-"""A training job that ended, and what our image leaves of it."""
+"""A training job that ended, and the output of our image."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ JOB: dict[str, Any] = {
 
 
 def write_job(folder: Path) -> None:
-    """Write what our image leaves to a job's folder."""
+    """Write the output of our image to a job's folder."""
     data = folder / "output" / "data"
     data.mkdir(parents=True)
     row = {"precision": 1.0, "recall": 0.9, "f1": 0.947, "support": 20}

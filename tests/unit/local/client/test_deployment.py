@@ -31,13 +31,13 @@ GROUP = "/aws/sagemaker/Endpoints/flowers"
 
 @functools.cache
 def client_of(service: str) -> Any:
-    """A client whose requests would reach no server."""
+    """Return a client whose requests would reach no server."""
     return Target("local", "http://127.0.0.1:9", "us-east-1", "1", "", "", "").client(service)
 
 
 @dataclass(frozen=True)
 class StubbedTarget(Target):
-    """A target whose responses are prepared; an unexpected request fails."""
+    """A target with stubbed responses; an unexpected request fails."""
 
     stubs: dict[str, Stubber] = field(default_factory=dict)
 
@@ -52,7 +52,7 @@ class StubbedTarget(Target):
 
 
 def assert_all_used(stubs: dict[str, Stubber]) -> None:
-    """Every response was used."""
+    """Assert that every stubbed response was used."""
     for stubber in stubs.values():
         stubber.deactivate()
     for stubber in stubs.values():
@@ -98,7 +98,7 @@ def created(stub: Stubber) -> None:
 
 
 def updated(target: StubbedTarget) -> Any:
-    """An endpoint that served `flowers-old`, whose update is accepted."""
+    """Stub an endpoint that served `flowers-old` and accepts an update."""
     sagemaker = target.stub("sagemaker")
     described(sagemaker, "InService", "flowers-old")
     created(sagemaker)
@@ -107,7 +107,7 @@ def updated(target: StubbedTarget) -> Any:
 
 
 def logged(stub: Stubber, *lines: str) -> None:
-    """The last lines of the newest container; `i-0` serves since before the update, and talks."""
+    """Stub the newest container's last log lines; `i-0` predates the update and still logs."""
     changed = datetime(2026, 1, 2, tzinfo=UTC).timestamp() * 1000
     old, new = int(changed) - 1, int(changed) + 1
     stub.add_response(
@@ -136,7 +136,7 @@ def logged(stub: Stubber, *lines: str) -> None:
 def deploy(
     target: Target, deployment: DeploymentRequests, **options: Any
 ) -> tuple[str, str | None]:
-    """What was printed, and the error if it failed."""
+    """Deploy; return the printed text, and the error if it failed."""
     out = io.StringIO()
     try:
         deploy_endpoint(
@@ -147,7 +147,7 @@ def deploy(
     return out.getvalue(), None
 
 
-def test_it_waits_until_the_endpoint_serves(target: StubbedTarget) -> None:
+def test_it_waits_until_the_endpoint_is_in_service(target: StubbedTarget) -> None:
     sagemaker = target.stub("sagemaker")
     missing(sagemaker)
     created(sagemaker)
@@ -164,7 +164,7 @@ def test_it_waits_until_the_endpoint_serves(target: StubbedTarget) -> None:
     ]
 
 
-def test_a_failure_shows_the_containers_log_and_leaves_nothing(
+def test_a_failure_shows_the_containers_log_and_deletes_everything(
     target: StubbedTarget,
 ) -> None:
     sagemaker = target.stub("sagemaker")
@@ -185,7 +185,7 @@ def test_a_failure_shows_the_containers_log_and_leaves_nothing(
     assert shown.splitlines()[-1].startswith("deleting")
 
 
-def test_keep_leaves_it_to_be_looked_at(target: StubbedTarget) -> None:
+def test_keep_does_not_delete_a_failed_endpoint(target: StubbedTarget) -> None:
     sagemaker = target.stub("sagemaker")
     missing(sagemaker)
     created(sagemaker)
@@ -198,7 +198,7 @@ def test_keep_leaves_it_to_be_looked_at(target: StubbedTarget) -> None:
     assert "deleting" not in shown
 
 
-def test_what_cannot_be_deleted_is_reported(target: StubbedTarget) -> None:
+def test_resources_that_cannot_be_deleted_are_reported(target: StubbedTarget) -> None:
     sagemaker = target.stub("sagemaker")
     missing(sagemaker)
     created(sagemaker)
@@ -217,7 +217,7 @@ def test_what_cannot_be_deleted_is_reported(target: StubbedTarget) -> None:
     assert "not you" in out.getvalue()
 
 
-def test_an_update_that_failed_is_recognised_by_its_old_configuration(
+def test_a_failed_update_is_recognised_by_the_old_configuration(
     target: StubbedTarget,
 ) -> None:
     sagemaker = updated(target)
@@ -239,7 +239,7 @@ def test_an_update_names_the_earlier_configuration(target: StubbedTarget) -> Non
     assert "its previous configuration flowers-old is kept" in shown
 
 
-def test_a_name_that_is_taken_and_one_that_is_not_there(target: StubbedTarget) -> None:
+def test_a_name_already_used_and_a_name_not_found(target: StubbedTarget) -> None:
     described(target.stub("sagemaker"), "InService")
     _, error = deploy(target, DeploymentRequests(HOSTING, "local"))
     assert error is not None
@@ -250,7 +250,7 @@ def test_a_name_that_is_taken_and_one_that_is_not_there(target: StubbedTarget) -
     assert error == "endpoint flowers: not found; to create it, omit --update"
 
 
-def test_waiting_has_an_end(target: StubbedTarget) -> None:
+def test_waiting_has_a_time_limit(target: StubbedTarget) -> None:
     sagemaker = target.stub("sagemaker")
     missing(sagemaker)
     created(sagemaker)
@@ -266,7 +266,7 @@ def test_waiting_has_an_end(target: StubbedTarget) -> None:
         )
 
 
-def test_a_time_to_live_here_is_a_tag(target: StubbedTarget) -> None:
+def test_on_the_local_sagemaker_a_time_to_live_is_a_tag(target: StubbedTarget) -> None:
     sagemaker = target.stub("sagemaker")
     missing(sagemaker)
     created(sagemaker)
@@ -294,7 +294,9 @@ def aws() -> Iterator[StubbedTarget]:
     assert_all_used(stubs)
 
 
-def test_on_aws_the_end_is_scheduled_before_anything_is_billed(aws: StubbedTarget) -> None:
+def test_on_aws_the_deletion_is_scheduled_before_the_endpoint_is_created(
+    aws: StubbedTarget,
+) -> None:
     deployment = DeploymentRequests(
         HOSTING, "aws", ttl=timedelta(hours=1), ends=ENDS, scheduler_role=ROLE
     )
@@ -313,7 +315,7 @@ def test_on_aws_the_end_is_scheduled_before_anything_is_billed(aws: StubbedTarge
     assert "EventBridge Scheduler" in shown
 
 
-def test_a_schedule_that_is_refused_costs_nothing(aws: StubbedTarget) -> None:
+def test_a_refused_schedule_creates_no_endpoint(aws: StubbedTarget) -> None:
     deployment = DeploymentRequests(
         HOSTING, "aws", ttl=timedelta(hours=1), ends=ENDS, scheduler_role=ROLE
     )
@@ -332,7 +334,7 @@ def test_a_schedule_that_is_refused_costs_nothing(aws: StubbedTarget) -> None:
     assert "must trust scheduler.amazonaws.com" in error
 
 
-def test_an_earlier_endpoints_schedule_does_not_end_this_one(aws: StubbedTarget) -> None:
+def test_the_schedule_of_an_earlier_endpoint_is_removed(aws: StubbedTarget) -> None:
     sagemaker = aws.stub("sagemaker")
     missing(sagemaker)
     aws.stub("scheduler").add_response("delete_schedule", {}, {"Name": "berth-ttl-flowers"})
@@ -355,7 +357,7 @@ def cannot_serve(logs: Stubber) -> None:
 
 
 @pytest.mark.parametrize("deletable", [True, False])
-def test_a_container_that_cannot_serve_is_not_waited_for(
+def test_waiting_stops_for_a_container_that_cannot_serve(
     aws: StubbedTarget, deletable: bool
 ) -> None:
     sagemaker = aws.stub("sagemaker")
@@ -376,7 +378,7 @@ def test_a_container_that_cannot_serve_is_not_waited_for(
     assert ("berth delete flowers" in shown) is not deletable
 
 
-def test_an_update_whose_container_cannot_serve_is_left_to_be_rolled_back(
+def test_an_update_whose_container_cannot_serve_is_rolled_back_by_sagemaker(
     aws: StubbedTarget,
 ) -> None:
     sagemaker = updated(aws)
@@ -388,7 +390,7 @@ def test_an_update_whose_container_cannot_serve_is_left_to_be_rolled_back(
     assert NAME in shown
 
 
-def test_scaling_is_set_once_it_serves(aws: StubbedTarget) -> None:
+def test_scaling_is_configured_once_the_endpoint_is_in_service(aws: StubbedTarget) -> None:
     sagemaker = aws.stub("sagemaker")
     missing(sagemaker)
     aws.stub("scheduler").add_client_error("delete_schedule", "ResourceNotFoundException")
@@ -403,7 +405,7 @@ def test_scaling_is_set_once_it_serves(aws: StubbedTarget) -> None:
     assert error is None
 
 
-def test_ctrl_c_ends_the_waiting_only(target: StubbedTarget) -> None:
+def test_ctrl_c_only_stops_waiting(target: StubbedTarget) -> None:
     sagemaker = target.stub("sagemaker")
     missing(sagemaker)
     created(sagemaker)
@@ -424,8 +426,8 @@ def test_ctrl_c_ends_the_waiting_only(target: StubbedTarget) -> None:
     assert "berth delete flowers" in out.getvalue()
 
 
-def test_unused_answers_are_noticed(target: StubbedTarget) -> None:
-    """The fixtures' own guard: an unused response is an error."""
+def test_unused_responses_are_detected(target: StubbedTarget) -> None:
+    """The fixture itself raises an error for an unused response."""
     stub = target.stub("logs")
     stub.add_response("describe_log_streams", {"logStreams": []}, {"logGroupName": ANY})
     with pytest.raises(AssertionError):

@@ -27,7 +27,7 @@ def test_durations(text: str, span: timedelta) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "2", "h", "2 hours", "-2h", "2h-", "30s", "0h"])
-def test_what_is_no_duration(text: str) -> None:
+def test_invalid_durations(text: str) -> None:
     with pytest.raises(UserError, match="--ttl: found"):
         parse_duration(text)
 
@@ -42,10 +42,10 @@ def test_a_schedule_replaces_the_earlier_one(moto_aws: Target) -> None:
         assert expression == f"at(2030-01-02T0{hour}:00:00)"
     delete_schedule(moto_aws, "flowers")
     assert scheduler.list_schedules()["Schedules"] == []
-    delete_schedule(moto_aws, "flowers")  # one that is not there is no error
+    delete_schedule(moto_aws, "flowers")  # a missing schedule is not an error
 
 
-def test_here_there_is_no_schedule_to_cancel() -> None:
+def test_the_local_sagemaker_has_no_schedule_to_delete() -> None:
     class Here(Target):
         def client(self, *_: Any, **__: Any) -> Any:
             raise AssertionError("asked for a client")
@@ -53,7 +53,7 @@ def test_here_there_is_no_schedule_to_cancel() -> None:
     delete_schedule(Here("local", "http://127.0.0.1:9", "us-east-1", "1", "", "", ""), "flowers")
 
 
-def test_a_moment_is_shown_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_time_is_shown_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
     import time
 
     monkeypatch.setenv("TZ", "Europe/Zurich")

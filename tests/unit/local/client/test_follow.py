@@ -27,7 +27,7 @@ def answer(status: str, *transitions: dict[str, Any], hosts: int = 1) -> dict[st
 
 
 class Story:
-    """A target whose job goes through answers; each may write to the log or raise instead."""
+    """A target whose job returns these responses in turn; each may write to the log or raise."""
 
     def __init__(self, *chapters: tuple[Any, list[tuple[str, str]]]) -> None:
         self.logs = FakeLogs()
@@ -76,7 +76,7 @@ def test_a_job_is_followed_to_its_end() -> None:
     assert statuses == ["Starting: Preparing", "Training", "Completed: done"]
 
 
-def test_a_changing_message_is_told_once_each() -> None:
+def test_each_change_of_the_message_is_printed_once() -> None:
     story = Story(
         (answer("InProgress", transition("Starting", "a")), []),
         (answer("InProgress", transition("Starting", "b")), []),
@@ -86,7 +86,7 @@ def test_a_changing_message_is_told_once_each() -> None:
     assert follow(story)[2] == ["Starting: a", "Starting: b", "Stopped"]
 
 
-def test_several_hosts_are_told_apart() -> None:
+def test_lines_of_several_hosts_are_labelled() -> None:
     story = Story(
         (answer("InProgress", hosts=2), [("algo-1", "first")]),
         (answer("Completed", hosts=2), [("algo-2", "second")]),
@@ -94,7 +94,7 @@ def test_several_hosts_are_told_apart() -> None:
     assert follow(story)[1] == ["algo-1 | first", "algo-2 | second"]
 
 
-def test_throttling_is_survived() -> None:
+def test_throttling_is_retried() -> None:
     busy = ClientError({"Error": {"Code": "ThrottlingException"}}, "DescribeTrainingJob")
     story = Story((busy, []), (busy, []), (answer("Completed"), [("algo-1", "a")]))
     job, log, _ = follow(story)
@@ -102,12 +102,12 @@ def test_throttling_is_survived() -> None:
     assert log == ["a"]
 
 
-def test_another_error_ends_it() -> None:
+def test_another_error_is_raised() -> None:
     with pytest.raises(ClientError, match="AccessDenied"):
         follow(Story((ClientError({"Error": {"Code": "AccessDenied"}}, "Describe"), [])))
 
 
-def test_what_was_lost() -> None:
+def test_interruptions_are_listed() -> None:
     job = answer(
         "Completed",
         transition("Training"),
@@ -118,7 +118,7 @@ def test_what_was_lost() -> None:
     assert line.endswith("Interrupted: Interrupted at 03:04; 12 s of work are lost")
 
 
-def test_it_looks_less_and_less_often_while_nothing_happens() -> None:
+def test_polling_slows_down_while_nothing_happens() -> None:
     pauses: list[float] = []
     backoff = Backoff(pauses.append)
     backoff.wait(happened=True)
@@ -129,7 +129,7 @@ def test_it_looks_less_and_less_often_while_nothing_happens() -> None:
     assert max(pauses) == LONGEST_PAUSE
 
 
-def test_a_second_host_is_noticed_while_printing() -> None:
+def test_a_second_host_is_labelled_while_printing() -> None:
     lines: list[str] = []
     printer = LinePrinter(lines.append)
     printer.show([LogLine("e/i-1a", "one", 0)])

@@ -11,13 +11,13 @@ from local.errors import UserError
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
-    """What the engine on this machine shows, by the image's name."""
+    """Simulate the engine's description of each image, by the image's name."""
     images: dict[str, dict[str, Any]] = {}
     monkeypatch.setattr(subject, "image_facts", lambda image, _timeout: images.get(image))
     return images
 
 
-def test_an_image_of_this_machine_for_other_processors_is_refused(
+def test_a_local_image_for_another_architecture_is_refused(
     shown: dict[str, dict[str, Any]], moto_target: Target
 ) -> None:
     aws = replace(moto_target, where="aws")
@@ -30,7 +30,7 @@ def test_an_image_of_this_machine_for_other_processors_is_refused(
         assert whose in str(raised.value)
 
 
-def test_the_local_sagemaker_runs_what_its_engine_can(
+def test_the_local_sagemaker_runs_any_image_its_engine_can(
     shown: dict[str, dict[str, Any]], moto_target: Target
 ) -> None:
     shown["berth:latest"] = {"Os": "linux", "Architecture": "arm64"}

@@ -16,7 +16,7 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_folder_gives_its_images_and_their_classes(photos: Path) -> None:
+def test_images_and_classes_are_read_from_a_folder(photos: Path) -> None:
     found = find_images([photos])
     assert [(one.name, one.truth, one.content_type) for one in found] == [
         ("ants/1.jpg", "ants", "image/jpeg"),
@@ -26,12 +26,12 @@ def test_a_folder_gives_its_images_and_their_classes(photos: Path) -> None:
     ]
 
 
-def test_a_named_file_is_taken_whatever_its_ending(photos: Path) -> None:
+def test_a_file_given_by_name_may_have_any_extension(photos: Path) -> None:
     (found,) = find_images([photos / "notes.txt"])
     assert (found.truth, found.content_type) == (None, "application/octet-stream")
 
 
-def test_what_is_not_there_is_named(photos: Path) -> None:
+def test_a_missing_path_is_named(photos: Path) -> None:
     with pytest.raises(UserError, match="nowhere: no such file or folder"):
         find_images([photos / "nowhere"])
     (photos / "empty").mkdir()
@@ -39,7 +39,7 @@ def test_what_is_not_there_is_named(photos: Path) -> None:
         find_images([photos / "empty"])
 
 
-def test_what_is_no_image_is_said_and_what_tools_left_is_not_sent(
+def test_other_files_are_reported_and_junk_is_not_sent(
     photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     os.mkfifo(photos / "ants" / "pipe.jpg")

@@ -86,7 +86,7 @@ def test_files_directly_below_a_prefix(
     assert "stray.jpg" in capsys.readouterr().err
 
 
-def test_one_split_by_two_names(moto_target: Target) -> None:
+def test_two_names_for_one_split(moto_target: Target) -> None:
     fill_bucket(moto_target, "pets", ["train/cat/1", "val/cat/1", "valid/cat/1"])
     with pytest.raises(UserError, match="found both valid and val at s3://bucket/pets/"):
         find_channels(moto_target, "s3://bucket/pets/")
@@ -98,7 +98,7 @@ def test_splits_without_classes(moto_target: Target) -> None:
         find_channels(moto_target, "s3://bucket/pets/")
 
 
-def test_what_lies_beside_the_splits_is_said(
+def test_files_beside_the_splits_are_reported(
     moto_target: Target, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fill_bucket(moto_target, "pets", ["train/cat/1", "old/cat/1", "__pycache__/x", "README"])
@@ -119,7 +119,7 @@ def test_what_lies_beside_the_splits_is_said(
         ("/no/such/folder", "/no/such/folder: not a folder"),
     ],
 )
-def test_data_that_is_not_there(moto_target: Target, data: str, words: str) -> None:
+def test_missing_data(moto_target: Target, data: str, words: str) -> None:
     with pytest.raises(UserError) as refused:
         find_channels(moto_target, data)
     assert words in str(refused.value)
@@ -130,7 +130,7 @@ def test_an_empty_folder(tmp_path: Path) -> None:
         find_channels(OFFLINE, str(tmp_path))
 
 
-def test_a_folder_is_not_on_aws(tmp_path: Path) -> None:
+def test_on_aws_a_local_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="berth data upload"):
         find_channels(replace(OFFLINE, where="aws"), str(tmp_path))
 
@@ -139,7 +139,7 @@ def test_a_plan_without_a_server_takes_the_prefix_as_one_channel() -> None:
     assert find_channels(OFFLINE, "s3://bucket/pets") == {"train": "s3://bucket/pets/"}
 
 
-def test_a_user_without_a_home_folder_has_no_images_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_in_the_home_folder_of_a_user_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(uid: int) -> None:
         raise KeyError(uid)
 

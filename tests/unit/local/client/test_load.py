@@ -5,7 +5,7 @@ import pytest
 from local.client.load import Level, measure
 
 
-def test_so_many_requests_are_under_way_at_once() -> None:
+def test_the_given_number_of_requests_run_at_once() -> None:
     together = threading.Barrier(4)
     numbers: list[int] = []
 
@@ -23,14 +23,14 @@ def test_so_many_requests_are_under_way_at_once() -> None:
     assert level.rate == pytest.approx(len(numbers) / level.seconds)
 
 
-def test_failures_are_counted_by_their_line_and_have_no_latency() -> None:
+def test_failures_are_counted_by_message_and_have_no_latency() -> None:
     level = measure(lambda number: "HTTP 503: full" if number % 2 else None, 1, 0.25)
     assert list(level.errors) == ["HTTP 503: full"]
     assert 0 < level.error_share < 1
     assert len(level.latencies) - level.errors["HTTP 503: full"] in (0, 1)
 
 
-def test_a_request_under_way_at_the_end_is_waited_for() -> None:
+def test_a_request_running_at_the_end_is_waited_for() -> None:
     def send(_: int) -> None:
         threading.Event().wait(0.3)
 
@@ -44,7 +44,7 @@ def test_a_defect_ends_the_measurement() -> None:
         measure(lambda number: str(1 // (number - 3)), 2, 60)
 
 
-def test_percentiles_are_of_the_nearest_rank() -> None:
+def test_percentiles_use_the_nearest_rank() -> None:
     level = Level(1, 10.0, [float(number) for number in range(1, 101)])
     assert [level.percentile(percent) for percent in (0, 50, 99, 100)] == [1, 50, 99, 100]
     assert Level(1, 1.0, [3.0]).percentile(99) == 3.0

@@ -16,7 +16,7 @@ def logs() -> FakeLogs:
     return FakeLogs()
 
 
-def test_each_line_is_read_once_whatever_the_pages(logs: FakeLogs) -> None:
+def test_each_line_is_read_once(logs: FakeLogs) -> None:
     reader = LogReader(logs, "group", "job/")
     assert reader.read() == []  # no group yet
     first = logs.streams["job/algo-1-1700"] = [(n, f"line {n}") for n in range(5)]
@@ -27,7 +27,7 @@ def test_each_line_is_read_once_whatever_the_pages(logs: FakeLogs) -> None:
     assert texts(reader.read()) == ["later"]
 
 
-def test_several_hosts_are_read_in_the_order_of_time(logs: FakeLogs) -> None:
+def test_several_hosts_are_read_in_order_of_time(logs: FakeLogs) -> None:
     logs.streams["job/algo-1-17"] = [(1, "a"), (3, "c")]
     logs.streams["job/algo-2-17"] = [(2, "b"), (4, "d")]
     reader = LogReader(logs, "group", "job/")
@@ -38,13 +38,13 @@ def test_several_hosts_are_read_in_the_order_of_time(logs: FakeLogs) -> None:
     assert texts(reader.read()) == ["after an interruption"]
 
 
-def test_one_host_alone(logs: FakeLogs) -> None:
+def test_a_single_host_is_read(logs: FakeLogs) -> None:
     logs.streams["job/algo-1-17"] = [(1, "a")]
     logs.streams["job/algo-12-17"] = [(2, "b")]
     assert texts(LogReader(logs, "group", "job/", "algo-12").read()) == ["b"]
 
 
-def test_throttled_it_reads_nothing_and_goes_on(logs: FakeLogs) -> None:
+def test_a_throttled_read_returns_nothing_and_the_next_continues(logs: FakeLogs) -> None:
     logs.streams["job/algo-1-17"] = [(1, "a")]
     reader = LogReader(logs, "group", "job/")
     logs.busy = 1
@@ -52,7 +52,7 @@ def test_throttled_it_reads_nothing_and_goes_on(logs: FakeLogs) -> None:
     assert texts(reader.read()) == ["a"]
 
 
-def test_throttled_between_two_pages(logs: FakeLogs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_throttling_between_two_pages(logs: FakeLogs, monkeypatch: pytest.MonkeyPatch) -> None:
     logs.streams["job/algo-1-17"] = [(n, f"line {n}") for n in range(5)]
     reader = LogReader(logs, "group", "job/")
     ask = logs.get_log_events
@@ -89,5 +89,5 @@ def test_the_last_lines(logs: FakeLogs) -> None:
     assert texts(LogReader(logs, "group", "job/").last(3)) == ["b17", "a18", "b19"]
 
 
-def test_an_endpoints_host_is_its_instance() -> None:
+def test_the_host_of_an_endpoint_is_its_instance() -> None:
     assert LogLine("AllTraffic/i-0123456789abcdef0", "", 0).host == "i-0123456789abcdef0"

@@ -18,7 +18,7 @@ def write(logs: Any, stream: str, start: int, *lines: str) -> None:
     logs.put_log_events(logGroupName=GROUP, logStreamName=stream, logEvents=events)
 
 
-def test_the_latest_streams_last_lines(moto_target: Target) -> None:
+def test_the_last_lines_of_the_latest_stream(moto_target: Target) -> None:
     logs = moto_target.client("logs")
     write(logs, "AllTraffic/i-1", -60_000, "old")
     write(logs, "AllTraffic/i-2", -30_000, *(f"line {n}" for n in range(30)))
@@ -27,16 +27,14 @@ def test_the_latest_streams_last_lines(moto_target: Target) -> None:
     assert read_log_tail(logs, GROUP, prefix="AllTraffic/i-1", wait=0) == ["old"]
 
 
-def test_nothing_was_said(moto_target: Target) -> None:
+def test_a_missing_or_empty_log_has_no_lines(moto_target: Target) -> None:
     logs = moto_target.client("logs")
     assert read_log_tail(logs, GROUP, wait=0) == []
     logs.create_log_group(logGroupName=GROUP)
     assert read_log_tail(logs, GROUP, wait=0) == []
 
 
-def test_it_waits_for_what_is_on_its_way(
-    moto_target: Target, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_waits_for_late_lines(moto_target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     logs = moto_target.client("logs")
     monkeypatch.setattr(
         "local.client.log_tail.time.sleep", lambda _: write(logs, "AllTraffic/i-1", 0, "late")

@@ -10,7 +10,7 @@ DATA = "s3://bucket/job/output/model.tar.gz"
 
 
 class Told(Target):
-    """A target whose training job is as told."""
+    """A target with a given training job."""
 
     def client(self, *_: Any, **__: Any) -> Any:
         return self
@@ -39,7 +39,7 @@ def test_an_artifact_by_its_uri() -> None:
     assert found == ModelSource(DATA, "berth:latest")
 
 
-def test_the_image_that_serves_only_is_beside_the_one_that_trained() -> None:
+def test_slim_chooses_the_serving_image() -> None:
     found = find_model(PLACE, job=None, model_data=DATA, image_uri=None, slim=True)
     assert found == ModelSource(DATA, "berth:serve")
     with pytest.raises(UserError, match="--slim: found --image-uri as well"):
@@ -56,11 +56,11 @@ def test_the_image_that_serves_only_is_beside_the_one_that_trained() -> None:
         ("1.dkr.ecr.eu-west-1.amazonaws.com/berth:v1", None),
     ],
 )
-def test_its_name(trains: str, serves: str | None) -> None:
+def test_the_serving_image_has_the_training_images_name(trains: str, serves: str | None) -> None:
     assert serving_image(trains) == (serves or f"{trains}-serve")
 
 
-def test_a_digest_tells_no_tag() -> None:
+def test_slim_refuses_an_image_named_by_digest() -> None:
     with pytest.raises(UserError, match=r"--slim: found berth@sha256:1 .*--image-uri"):
         serving_image("berth@sha256:1")
 
@@ -71,14 +71,14 @@ def test_a_job_without_a_model_is_refused(job: str) -> None:
         find_model(PLACE, job=job, model_data=None, image_uri=None)
 
 
-def test_exactly_one_is_named() -> None:
+def test_either_a_job_or_model_data_is_required() -> None:
     with pytest.raises(UserError, match="found neither"):
         find_model(PLACE, job=None, model_data=None, image_uri=None)
     with pytest.raises(UserError, match="found both"):
         find_model(PLACE, job="j", model_data=DATA, image_uri=None)
 
 
-def test_a_job_that_is_not_there(moto_target: Target) -> None:
+def test_a_missing_job(moto_target: Target) -> None:
     with pytest.raises(
         UserError, match="--job: no such training job: nobody; list them with: berth jobs"
     ):

@@ -195,7 +195,7 @@ def test_the_whole_page() -> None:
     assert shown(PLACE, requests) == EXPECTED
 
 
-def test_here_it_costs_nothing_and_says_what_aws_would_take() -> None:
+def test_the_local_sagemaker_is_free_and_the_aws_price_is_shown() -> None:
     target = replace(PLACE, where="local")
     requests = [
         ("CreateEndpointConfig", HOSTING.endpoint_config()),
@@ -208,13 +208,13 @@ def test_here_it_costs_nothing_and_says_what_aws_would_take() -> None:
     assert '"berth:ttl"' in page
 
 
-def test_elsewhere_prices_differ() -> None:
+def test_prices_differ_in_other_regions() -> None:
     page = shown(replace(PLACE, region="eu-west-1"), [("CreateModel", HOSTING.model())])
     assert "eu-west-1" in page
     config = [("CreateEndpointConfig", HOSTING.endpoint_config())]
     assert "eu-west-1 may differ" in shown(replace(PLACE, region="eu-west-1"), config)
 
 
-def test_markup_in_a_request_is_shown_as_it_is() -> None:
+def test_markup_in_a_request_is_shown_literally() -> None:
     request = {"ModelName": "m", "ExecutionRoleArn": ROLE, "Tags": [{"Key": "[red]", "Value": "é"}]}
     assert '"Key": "[red]"' in shown(PLACE, [("CreateModel", request)])

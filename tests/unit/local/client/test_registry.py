@@ -27,7 +27,7 @@ MANIFEST = {
 }
 
 
-def test_the_requests_are_ecrs_own() -> None:
+def test_the_requests_are_valid_for_ecr() -> None:
     model = botocore.session.get_session().get_service_model("ecr")
     (create, created), (policy, lifecycle) = create_requests(
         "berth", immutable=True, tags={"a": "b"}
@@ -43,7 +43,7 @@ def test_the_requests_are_ecrs_own() -> None:
     assert rule["action"] == {"type": "expire"}
 
 
-def test_a_repository_is_made_once(moto_target: Target) -> None:
+def test_a_repository_is_created_once(moto_target: Target) -> None:
     ecr = moto_target.client("ecr")
     uri, made = ensure_repository(ecr, "team/berth", immutable=False, tags={"a": "b"})
     assert uri == "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/berth"
@@ -56,10 +56,10 @@ def test_a_repository_is_made_once(moto_target: Target) -> None:
     again = ensure_repository(ecr, "team/berth", immutable=True, tags={})
     assert again == (uri, False)
     (found,) = ecr.describe_repositories(repositoryNames=["team/berth"])["repositories"]
-    assert found["imageTagMutability"] == "MUTABLE"  # what was there stays as it was
+    assert found["imageTagMutability"] == "MUTABLE"  # the existing repository is unchanged
 
 
-def test_the_token_is_a_login_that_does_not_show_itself(moto_target: Target) -> None:
+def test_the_login_does_not_show_its_token(moto_target: Target) -> None:
     login = log_in(moto_target.client("ecr"))
     assert login.host == "123456789012.dkr.ecr.us-east-1.amazonaws.com"
     assert login.auth == {"username": "AWS", "password": "123456789012-auth-token"}
@@ -67,7 +67,7 @@ def test_the_token_is_a_login_that_does_not_show_itself(moto_target: Target) -> 
     assert "token" not in repr([login])
 
 
-def test_the_digest_is_ecrs(moto_target: Target) -> None:
+def test_the_digest_is_read_from_ecr(moto_target: Target) -> None:
     ecr = moto_target.client("ecr")
     ensure_repository(ecr, "berth", immutable=False, tags={})
     put = ecr.put_image(

@@ -1,4 +1,4 @@
-"""SageMaker's Python SDK with what `berth env` prints and nothing else, offline."""
+"""SageMaker's Python SDK, offline, configured only by the variables `berth env` prints."""
 
 import json
 import os
@@ -43,7 +43,7 @@ print(json.dumps([session.default_bucket(), roles, said]))
 """.replace("{role}", ROLE)
 
 
-def test_the_sdk_knows_bucket_and_role_without_asking_sts(server: Server, home: Home) -> None:
+def test_the_sdk_finds_bucket_and_role_without_calling_sts(server: Server, home: Home) -> None:
     bucket = "berth-us-east-1-123456789012"
     sdk_configuration.write(home.sdk_file, bucket, ROLE)
     keys = access_key(server.url)
@@ -63,6 +63,6 @@ def test_the_sdk_knows_bucket_and_role_without_asking_sts(server: Server, home: 
     found, roles, said = json.loads(done.stdout.splitlines()[-1])
     assert found == bucket
     assert roles == [ROLE, ROLE]
-    assert "berth:latest: not here" in said  # it came as far as the request
+    assert "berth:latest: not here" in said  # it got as far as sending the request
     made = [each["Name"] for each in client(server.url, "s3").list_buckets()["Buckets"]]
     assert made == [bucket]

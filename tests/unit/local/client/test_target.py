@@ -23,7 +23,7 @@ class Running:
 
 @pytest.fixture(autouse=True)
 def no_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing of the account of whoever runs the tests."""
+    """Hide the AWS account of the user who runs the tests."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -58,10 +58,10 @@ def test_the_local_target(running: str, moto_target: Target) -> None:
     ]
 
 
-def test_the_local_target_reads_nothing_of_the_users(
+def test_the_local_target_does_not_read_the_users_configuration(
     running: str, moto_target: Target, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    connect().client("sagemaker").list_training_jobs()  # moto, in this process, reads them once
+    connect().client("sagemaker").list_training_jobs()  # moto reads them once, in this process
     wrong = tmp_path / "config"
     wrong.write_text("this is no configuration")
     monkeypatch.setenv("AWS_PROFILE", "nobody")
@@ -72,7 +72,7 @@ def test_the_local_target_reads_nothing_of_the_users(
     assert connect().client("sagemaker").list_training_jobs()["TrainingJobSummaries"] == []
 
 
-def test_a_plan_starts_and_makes_nothing(
+def test_a_plan_starts_no_server_and_creates_no_bucket(
     moto_target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(daemon, "running", lambda: None)
@@ -83,12 +83,12 @@ def test_a_plan_starts_and_makes_nothing(
         target.client("s3")
 
 
-def test_another_executor_runs(running: str) -> None:
+def test_a_server_running_with_another_executor_is_an_error(running: str) -> None:
     with pytest.raises(UserError, match="running with process; stop it first: berth down"):
         connect(executor="docker")
 
 
-def test_what_points_a_client_here() -> None:
+def test_the_environment_and_commands_of_a_target() -> None:
     key, url = Credentials("KEY", "secret"), "http://127.0.0.1:4585"
     here = Target("local", url, "us-east-1", ACCOUNT, ROLE, "b", "i", credentials=key)
     assert "secret" not in repr(here)
@@ -152,7 +152,7 @@ def test_a_plan_for_aws_needs_no_credentials(region: str, partition: str, domain
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
-def test_a_new_bucket_is_closed_to_the_public(moto_aws: Target, region: str) -> None:
+def test_a_new_bucket_blocks_public_access(moto_aws: Target, region: str) -> None:
     target = replace(moto_aws, region=region, bucket=f"new-{region}")
     target.ensure_bucket()
     target.ensure_bucket()
@@ -171,10 +171,10 @@ def test_a_new_bucket_is_closed_to_the_public(moto_aws: Target, region: str) -> 
         ("berth-us-east-1-123456789012", {"ExpectedBucketOwner": "123456789012"}),
     ],
 )
-def test_somebody_elses_bucket(
+def test_a_bucket_of_another_account_is_refused(
     bucket: str, asked: dict[str, str], moto_aws: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The default's name can be guessed: whoever took it first must be this account."""
+    """The default name can be guessed, so another account may already own the bucket."""
     s3 = moto_aws.client("s3")
     monkeypatch.setattr(Target, "client", lambda _self, _service: s3)
     with Stubber(s3) as stub:

@@ -26,7 +26,7 @@ def keys(target: Target, prefix: str = "") -> list[str]:
     return [entry["Key"] for entry in listed.get("Contents", ())]
 
 
-def test_everything_is_sent_once(moto_target: Target, photos: Path) -> None:
+def test_every_file_is_sent_once(moto_target: Target, photos: Path) -> None:
     s3 = moto_target.client("s3")
     done = upload_files(s3, scan_folder(photos), "bucket", "data/photos/")
     assert (done.sent, done.unchanged, done.bytes, done.extra) == (6, 0, 6 * 103, ())
@@ -39,7 +39,7 @@ def test_everything_is_sent_once(moto_target: Target, photos: Path) -> None:
     assert (again.sent, again.unchanged, again.bytes) == (0, 6, 0)
 
 
-def test_only_what_changed_goes(moto_target: Target, photos: Path) -> None:
+def test_only_changed_files_are_sent(moto_target: Target, photos: Path) -> None:
     s3 = moto_target.client("s3")
     upload_files(s3, scan_folder(photos), "bucket", "p/")
     changed = photos / "train" / "class 0" / "2.png"
@@ -51,7 +51,7 @@ def test_only_what_changed_goes(moto_target: Target, photos: Path) -> None:
     assert body.startswith(b"PNG")
 
 
-def test_a_file_in_parts_is_known_again(
+def test_a_multipart_file_is_recognised_as_unchanged(
     moto_target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subject, "PART", 5 * 1024**2)
@@ -70,7 +70,7 @@ def test_a_file_in_parts_is_known_again(
     assert upload_files(s3, scan_folder(large.parent), "bucket", "w/").sent == 1
 
 
-def test_another_tools_object_with_the_same_bytes_is_left(
+def test_an_object_of_another_tool_with_the_same_bytes_is_kept(
     moto_target: Target, photos: Path
 ) -> None:
     s3 = moto_target.client("s3")
@@ -81,7 +81,7 @@ def test_another_tools_object_with_the_same_bytes_is_left(
 
 
 def test_uploads_run_side_by_side(photos: Path) -> None:
-    """Three uploads wait for each other: they only end when they are under way together."""
+    """Three uploads wait for each other: they only finish if they run at the same time."""
     together = threading.Barrier(3, timeout=10)
 
     class Slow:
@@ -97,7 +97,7 @@ def test_uploads_run_side_by_side(photos: Path) -> None:
     assert upload_files(Slow(), scan_folder(photos), "bucket", "", workers=3).sent == 6
 
 
-def test_what_the_folder_lacks_is_named_and_removed_when_told(
+def test_objects_missing_from_the_folder_are_named_and_deleted_on_request(
     moto_target: Target, photos: Path
 ) -> None:
     s3 = moto_target.client("s3")
@@ -112,7 +112,7 @@ def test_what_the_folder_lacks_is_named_and_removed_when_told(
     assert keys(moto_target, "p2/") == ["p2/other.png"]
 
 
-def test_a_kms_key_is_asked_for(moto_target: Target, photos: Path) -> None:
+def test_a_kms_key_is_used(moto_target: Target, photos: Path) -> None:
     s3 = moto_target.client("s3")
     upload_files(s3, scan_folder(photos), "bucket", "p/", kms_key="key-1")
     head = s3.head_object(Bucket="bucket", Key="p/train/class 0/0.png")
@@ -120,7 +120,7 @@ def test_a_kms_key_is_asked_for(moto_target: Target, photos: Path) -> None:
     assert head["SSEKMSKeyId"].endswith("key-1")
 
 
-def test_an_error_ends_it(photos: Path) -> None:
+def test_an_error_stops_the_upload(photos: Path) -> None:
     class Full:
         def get_paginator(self, *_: Any) -> Any:
             return self
@@ -135,7 +135,7 @@ def test_an_error_ends_it(photos: Path) -> None:
         upload_files(Full(), scan_folder(photos), "bucket", "")
 
 
-def test_junk_and_hidden_files_stay_here(photos: Path) -> None:
+def test_junk_and_hidden_files_are_not_sent(photos: Path) -> None:
     for name in (".DS_Store", "Thumbs.db", ".hidden/x.png"):
         path = photos / name
         path.parent.mkdir(exist_ok=True)
@@ -158,7 +158,7 @@ def test_links_inside_are_followed(photos: Path) -> None:
         ("loop", ".", "loop: a link to a folder that contains it"),
     ],
 )
-def test_links_that_lead_elsewhere_are_refused(
+def test_links_outside_the_folder_are_refused(
     photos: Path, link: str, target: str, message: str
 ) -> None:
     (photos / link).symlink_to(target)
@@ -173,7 +173,7 @@ def test_a_shard_may_be_larger_than_an_image(photos: Path) -> None:
     assert {"train/0.tar", "train/1.TAR"} <= scan_folder(photos, largest=1 << 20).paths.keys()
 
 
-def test_what_cannot_be_sent_is_left_out_and_said(photos: Path) -> None:
+def test_files_that_cannot_be_sent_are_left_out_and_reported(photos: Path) -> None:
     os.mkfifo(photos / "train" / "pipe.png")
     (photos / "train" / "secret").symlink_to("/etc")
     (photos / "train" / "gone.png").symlink_to("nowhere.png")
@@ -220,7 +220,7 @@ def test_an_object_has_its_content_type(
     assert s3.head_object(Bucket="bucket", Key=f"t/{name}")["ContentType"] == kind
 
 
-def test_nothing_to_send(tmp_path: Path) -> None:
+def test_a_folder_without_files(tmp_path: Path) -> None:
     (tmp_path / "empty" / "train").mkdir(parents=True)
     with pytest.raises(UserError, match="empty: found no files"):
         scan_folder(tmp_path / "empty")
@@ -228,7 +228,7 @@ def test_nothing_to_send(tmp_path: Path) -> None:
         scan_folder(tmp_path / "nowhere")
 
 
-def test_a_socket_is_no_file(photos: Path) -> None:
+def test_a_socket_is_not_a_file(photos: Path) -> None:
     os.mkfifo(photos / "pipe")
     with pytest.raises(UserError, match="pipe: neither a file nor a folder"):
         scan_folder(photos)

@@ -1,4 +1,4 @@
-"""A server on loopback in a thread, which answers as SageMaker and its runtime do."""
+"""A server on loopback in a thread that responds like SageMaker and its runtime."""
 
 import json
 import threading
@@ -9,12 +9,12 @@ from typing import Any
 
 
 class RuntimeHandler(BaseHTTPRequestHandler):
-    """What every such server does; `do_POST` is its own."""
+    """The common part of these servers; each implements `do_POST`."""
 
     protocol_version = "HTTP/1.1"
 
     def read(self) -> tuple[str, bytes]:
-        """The operation's name, "" for an invocation, and the body."""
+        """Return the operation's name ("" for an invocation) and the body."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         return (self.headers["X-Amz-Target"] or "").rpartition(".")[2], body
 
@@ -34,7 +34,7 @@ class RuntimeHandler(BaseHTTPRequestHandler):
 
 @contextmanager
 def served(handler: type[RuntimeHandler], **state: Any) -> Iterator[Any]:
-    """A subclass of the handler with `state` and its `url` as attributes, served meanwhile."""
+    """Serve a subclass of the handler with the attributes `state` and `url` inside the block."""
     own = type("Handler", (handler,), state)
     server = ThreadingHTTPServer(("127.0.0.1", 0), own)
     server.daemon_threads = True

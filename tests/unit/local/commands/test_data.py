@@ -31,12 +31,12 @@ def test_fetch_writes_a_data_set_with_its_own_options(
     assert "2 images, 2 classes" in capfd.readouterr().out
 
 
-def test_fetch_says_what_is_wrong(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_fetch_reports_errors(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "fetch", "folder", str(tmp_path / "x"), "--from", "/no"]) == 1
     assert capfd.readouterr().err.startswith("error: /no")
 
 
-def test_import_makes_an_image_folder(
+def test_import_creates_an_image_folder(
     tmp_path: Path, photos: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     rows = [f"train/{name}/1.png,{name}" for name in ("ants", "bees")]
@@ -50,7 +50,9 @@ def test_import_makes_an_image_folder(
     assert main(["data", "lint", str(dest)]) == 0
 
 
-def test_lint_tells_good_from_bad(photos: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_lint_distinguishes_good_and_bad_folders(
+    photos: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert main(["data", "lint", str(photos)]) == 0
     (photos / "train" / "ants" / "bad.png").write_bytes(b"not a picture")
     capfd.readouterr()
@@ -70,7 +72,7 @@ def test_upload_checks_sends_and_prints_the_uri(
     assert "0 files uploaded (0 bytes), 4 unchanged" in capfd.readouterr().err
 
 
-def test_upload_warns_of_what_training_would_skip(
+def test_upload_warns_about_files_that_training_would_skip(
     moto_aws: Target, photos: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (photos / "train" / "ants" / "bad.png").write_bytes(b"not a picture")
@@ -95,7 +97,7 @@ def test_upload_warns_of_what_training_would_skip(
     assert s3.list_objects_v2(Bucket="bucket", Prefix="data/photos/")["KeyCount"] == 5
 
 
-def test_upload_stops_at_what_training_would_refuse(
+def test_upload_stops_at_errors_that_training_would_raise(
     moto_aws: Target, photos: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (photos / "train" / "Ants").mkdir()
@@ -114,7 +116,7 @@ def test_upload_stops_at_what_training_would_refuse(
 def test_a_plan_sends_nothing(
     photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody answers there
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # no server there
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     role = "arn:aws:iam::123456789012:role/berth"
     arguments = ["upload", str(photos), "--where", "aws", "--role", role, "--plan", "--delete"]
@@ -130,7 +132,7 @@ def test_prefixes_end_with_one_slash() -> None:
     assert [normalize_prefix(text) for text in ("a", "/a/b/", "", "/")] == ["a/", "a/b/", "", ""]
 
 
-def test_what_is_not_installed_is_named(
+def test_a_missing_package_is_named(
     photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(

@@ -37,7 +37,7 @@ AWS = ["--where", "aws", "--role", ROLE, "--region", "us-east-1"]
         ([*MODEL, "--slim", "--image-uri", "mine"], "--slim: found --image-uri as well"),
     ],
 )
-def test_bad_options_are_named(
+def test_invalid_options_are_named(
     arguments: list[str],
     message: str,
     capsys: pytest.CaptureFixture[str],
@@ -70,7 +70,7 @@ def test_a_plan_shows_every_request_and_sends_none(
 
 
 @pytest.mark.parametrize("more", [[], ["--serverless", "--instance-type", "ml.g5.xlarge"]])
-def test_the_image_that_serves_only_is_asked_for(
+def test_slim_deploys_the_serving_image(
     more: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # no server there
@@ -79,7 +79,7 @@ def test_the_image_that_serves_only_is_asked_for(
     assert f'"Image": "{image}"' in capsys.readouterr().out
 
 
-def test_the_precision_is_in_the_models_environment(
+def test_the_precision_is_set_in_the_models_environment(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # no server there
@@ -106,7 +106,7 @@ def test_moto_accepts_every_request_of_a_deployment(
     assert target["MaxCapacity"] == 2
 
 
-def test_the_plan_of_several_models_names_their_prefix(
+def test_the_plan_of_a_multi_model_endpoint_names_the_prefix(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # no server there

@@ -62,7 +62,7 @@ def test_a_folder_is_uploaded_and_one_job_is_sent(berth: Commands) -> None:
         (["--minutes", "5", "--max-run", "400"], 400),
     ],
 )
-def test_aws_leaves_a_job_the_minutes_it_has(
+def test_on_aws_the_runtime_limit_covers_the_minutes(
     berth: Commands, words: list[str], seconds: int
 ) -> None:
     done = berth.run("fit", "pets", "--where", "aws", "--name", "first", "--no-wait", *words)
@@ -70,7 +70,7 @@ def test_aws_leaves_a_job_the_minutes_it_has(
     assert sent(berth, "first")["StoppingCondition"]["MaxRuntimeInSeconds"] == seconds
 
 
-def test_an_s3_prefix_is_used_where_it_is(berth: Commands) -> None:
+def test_an_s3_prefix_is_used_without_an_upload(berth: Commands) -> None:
     berth.target.client("s3").put_object(Bucket="bucket", Key="x/train/cat/1", Body=b"x")
     done = berth.run("fit", "s3://bucket/x", "--name", "first", "--no-wait", "-p", "seed=3")
     assert done.exit_code == 0, done.output
@@ -79,7 +79,7 @@ def test_an_s3_prefix_is_used_where_it_is(berth: Commands) -> None:
     assert channels(job)["train"] == "s3://bucket/x/train/"
 
 
-def test_the_end_says_what_was_chosen_and_where_the_model_is(berth: Commands) -> None:
+def test_the_summary_shows_the_choices_and_the_path_of_the_model(berth: Commands) -> None:
     content = json.dumps(FIT).encode()
     entry = tarfile.TarInfo("data/fit.json")
     entry.size = len(content)
@@ -123,7 +123,7 @@ def test_a_plan_shows_upload_and_job_and_sends_nothing(berth: Commands) -> None:
         (["pets", "--instance-count", "2"], "--instance-count: found 2, expected 1"),
     ],
 )
-def test_what_cannot_be_is_one_line(berth: Commands, words: list[str], said: str) -> None:
+def test_invalid_options_are_one_line(berth: Commands, words: list[str], said: str) -> None:
     Path("given.json").write_text('{"fit-minutes": 5}')
     done = berth.run("fit", *words)
     assert isinstance(done.exception, UserError)

@@ -22,7 +22,7 @@ URL_MARK = "/endpoints/flowers/invocations"
 
 
 class Runtime(RuntimeHandler):
-    """Predicts red for an image that begins with `r`, blue for `b`; refuses `bad` ones."""
+    """Predicts red for an image that starts with `r`, blue for `b`; refuses `bad` ones."""
 
     seen: list[tuple[str, dict[str, str], bytes]]
     described: dict[str, Any]
@@ -88,7 +88,7 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def test_one_image_goes_as_it_is(client: Any, runtime: type[Runtime], photos: Path) -> None:
+def test_one_image_is_sent_unchanged(client: Any, runtime: type[Runtime], photos: Path) -> None:
     (picture,) = find_images([photos / "blue" / "1.png"])
     (answer,) = EndpointClient(
         client, "flowers", top_k=3, variant="B", target_model="a.tar.gz"
@@ -119,7 +119,7 @@ def test_each_images_heat_map_is_a_file(
         assert answer.to_json()["heat_map"] == str(files[answer.image])
 
 
-def test_a_container_that_explains_nothing_is_named(
+def test_a_container_without_explanations_is_reported(
     client: Any, runtime: type[Runtime], photos: Path, tmp_path: Path
 ) -> None:
     pictures = find_images([photos])[:1]
@@ -142,7 +142,7 @@ def test_heat_maps_go_into_a_folder(photos: Path, capsys: pytest.CaptureFixture[
     assert "is a file" in " ".join(capsys.readouterr().err.split())
 
 
-def test_an_error_is_one_images_own(client: Any, photos: Path) -> None:
+def test_an_error_affects_only_its_image(client: Any, photos: Path) -> None:
     (photos / "red" / "3.jpg").write_bytes(b"bad")
     answers = predict_all(EndpointClient(client, "flowers"), find_images([photos]))
     assert [answer.image.name for answer in answers] == [
@@ -174,7 +174,7 @@ def test_a_bad_image_in_a_batch_fails_alone(client: Any, photos: Path) -> None:
     ]
 
 
-def test_what_is_too_large_is_named_and_not_sent(
+def test_an_image_that_is_too_large_is_named_and_not_sent(
     client: Any, runtime: type[Runtime], photos: Path
 ) -> None:
     (photos / "red" / "1.jpg").write_bytes(b"r" * 2000)
@@ -188,7 +188,7 @@ def test_what_is_too_large_is_named_and_not_sent(
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-def test_shrink_makes_it_fit(
+def test_shrink_resizes_a_large_image(
     client: Any, runtime: type[Runtime], tmp_path: Path, batch: int
 ) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
@@ -203,7 +203,9 @@ def test_shrink_makes_it_fit(
     assert {kind for kind, *_ in runtime.seen} == {"image/jpeg"}
 
 
-def test_a_large_image_leaves_the_batch(client: Any, runtime: type[Runtime], photos: Path) -> None:
+def test_a_large_image_is_sent_separately_from_the_batch(
+    client: Any, runtime: type[Runtime], photos: Path
+) -> None:
     (photos / "red" / "1.jpg").write_bytes(b"r" * 900)
     answers = predict_all(
         EndpointClient(client, "flowers", limit=1000), find_images([photos]), batch=4
@@ -236,7 +238,7 @@ def test_requests_run_side_by_side(photos: Path) -> None:
     assert predict_all(Slow(None, "flowers"), find_images([photos]), parallel=4) == []
 
 
-def test_a_defect_is_no_answer(photos: Path) -> None:
+def test_an_unexpected_exception_is_raised(photos: Path) -> None:
     class Broken:
         def invoke_endpoint(self, **_: Any) -> None:
             raise ZeroDivisionError
@@ -253,7 +255,7 @@ class Described:
         return self.answer
 
 
-def test_the_limit_is_the_endpoints() -> None:
+def test_the_limit_depends_on_the_endpoint() -> None:
     variants = [{"VariantName": "AllTraffic", "CurrentServerlessConfig": {"MemorySizeInMB": 1024}}]
     instances = Described(EndpointStatus="InService", ProductionVariants=[{"VariantName": "A"}])
     assert payload_limit(instances, "flowers") == 25 * 1024**2
@@ -266,7 +268,7 @@ def test_the_limit_is_the_endpoints() -> None:
         payload_limit(asynchronous, "flowers")
 
 
-def test_an_endpoint_that_is_not_there_is_said(moto_target: Target) -> None:
+def test_a_missing_endpoint_is_reported(moto_target: Target) -> None:
     with pytest.raises(UserError, match="endpoint nobody: not found"):
         payload_limit(moto_target.client("sagemaker"), "nobody")
 
@@ -293,7 +295,7 @@ def test_the_command_prints_json_lines_and_the_accuracy(
     assert "accuracy 0.7500: 3 of 4" in shown.err
 
 
-def test_the_commands_status_tells_of_a_failure(
+def test_the_commands_status_is_1_after_a_failure(
     command: Any, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (photos / "red" / "1.jpg").write_bytes(b"bad")
@@ -318,7 +320,7 @@ def test_a_plan_sends_nothing(
     assert runtime.seen == []
 
 
-def test_as_many_instances_as_the_container_takes() -> None:
+def test_a_request_has_at_most_as_many_instances_as_the_container_accepts() -> None:
     from serve.payloads.images import MAX_INSTANCES
 
     assert subject.MAX_BATCH == MAX_INSTANCES

@@ -76,7 +76,7 @@ def listed(berth: Commands, *words: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_everything_in_one_table(berth: Commands) -> None:
+def test_all_resources_are_in_one_table(berth: Commands) -> None:
     assert "no jobs or endpoints" in berth.run("jobs").output
     train(berth, "first")
     deploy(berth, "flowers", ours=True)
@@ -88,7 +88,7 @@ def test_everything_in_one_table(berth: Commands) -> None:
     ]
 
 
-def test_as_json_of_one_kind_and_status(berth: Commands) -> None:
+def test_resources_of_one_kind_and_status_as_json(berth: Commands) -> None:
     for name in ("a", "b", "c"):
         train(berth, name)
     deploy(berth, "flowers", ours=True)
@@ -100,11 +100,11 @@ def test_as_json_of_one_kind_and_status(berth: Commands) -> None:
     )
     assert datetime.fromisoformat(endpoint["created"]).utcoffset() is not None
     assert len(listed(berth, "--kind", "training", "--limit", "2")) == 2
-    # A status only endpoints have is not asked of jobs, who would refuse the question.
+    # A status that only endpoints have is not used to list jobs, whose API would refuse it.
     assert [each["name"] for each in listed(berth, "--status", "InService")] == ["flowers"]
 
 
-def test_a_status_nothing_has(berth: Commands) -> None:
+def test_an_unknown_status_is_refused(berth: Commands) -> None:
     done = berth.run("jobs", "--status", "Wrong")
     assert isinstance(done.exception, UserError)
     assert str(done.exception).startswith("--status: found 'Wrong', expected one of Completed, ")
@@ -113,13 +113,13 @@ def test_a_status_nothing_has(berth: Commands) -> None:
     assert "--status: found 'Completed'" in str(kind.exception)
 
 
-def test_names_are_whole_where_no_terminal_cuts_them(berth: Commands) -> None:
+def test_names_are_not_truncated_without_a_terminal(berth: Commands) -> None:
     name = "x" * 63
     train(berth, name)
     assert name in berth.run("jobs").output
 
 
-def test_an_endpoint_goes_with_all_that_belongs_to_it(berth: Commands) -> None:
+def test_an_endpoint_is_deleted_with_its_configuration_and_model(berth: Commands) -> None:
     deploy(berth, "flowers", ours=True)
     deploy(berth, "pets", ours=False)
     assert berth.run("delete", "flowers", keys="n\n").exit_code == 1
@@ -133,7 +133,7 @@ def test_an_endpoint_goes_with_all_that_belongs_to_it(berth: Commands) -> None:
     }
 
 
-def test_all_is_what_this_command_made(berth: Commands) -> None:
+def test_all_deletes_only_resources_created_by_berth(berth: Commands) -> None:
     deploy(berth, "flowers", ours=True)
     deploy(berth, "pets", ours=False)
     done = berth.run("delete", "--all", "--yes")
@@ -156,7 +156,7 @@ def test_all_is_what_this_command_made(berth: Commands) -> None:
         (["report", "nothing"], "nothing: not found (training, tuning)"),
     ],
 )
-def test_what_cannot_be_done_is_said(berth: Commands, words: list[str], line: str) -> None:
+def test_errors_are_reported(berth: Commands, words: list[str], line: str) -> None:
     train(berth, "first")
     done = berth.run(*words)
     assert isinstance(done.exception, UserError)

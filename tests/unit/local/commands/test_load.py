@@ -15,7 +15,7 @@ LARGE = {"VariantName": "AllTraffic", "InstanceType": "ml.m5.large"}
 
 
 class Runtime(RuntimeHandler):
-    """Answers at most `width` requests at once; further ones get `refusal`, if there is one."""
+    """Responds to at most `width` requests at once; others get `refusal`, if it is set."""
 
     width: threading.Semaphore
     refusal: int | None
@@ -74,7 +74,7 @@ def load(
     return lambda *options: main(["load", "flowers", str(photos), *short, *options])
 
 
-def test_the_curve_the_knee_and_the_price(
+def test_the_curve_its_knee_and_the_price_are_shown(
     load: Callable[..., int], runtime: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert load("--rate", "1000", "--max-concurrency", "4", "--json") == 0
@@ -93,7 +93,7 @@ def test_the_curve_the_knee_and_the_price(
     assert "flowers" in (tmp_path / "flowers-load.html").read_text()
 
 
-def test_refused_requests_end_the_rise_and_are_named(
+def test_refused_requests_end_the_measurement_and_are_named(
     load: Callable[..., int], runtime: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runtime.refusal = 503
@@ -104,7 +104,7 @@ def test_refused_requests_end_the_rise_and_are_named(
     assert Path("out/page.html").exists()
 
 
-def test_a_page_that_cannot_be_written_loses_no_measurement(
+def test_measurements_are_printed_if_the_page_cannot_be_written(
     load: Callable[..., int], runtime: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("page").mkdir()
@@ -128,7 +128,7 @@ def test_an_endpoint_that_refuses_the_image_is_not_measured(
     assert not (tmp_path / "flowers-load.html").exists()
 
 
-def test_a_latency_out_of_reach(
+def test_a_latency_that_cannot_be_reached(
     load: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert load("--p99", "0.01", "--rate", "9", "--max-concurrency", "1") == 1
@@ -139,9 +139,7 @@ def test_a_latency_out_of_reach(
     assert Path("flowers-load.html").exists(), "what was measured is not lost"
 
 
-def test_a_variant_that_is_not_there(
-    load: Callable[..., int], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_variant(load: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert load("--variant", "blue") == 1
     assert "AllTraffic" in capsys.readouterr().err
 

@@ -9,7 +9,7 @@ from tests.unit.local.fake_logs import FakeLogs
 
 
 class Job:
-    """A training job with two hosts; it ends when it has been asked for `asked` times."""
+    """A training job with two hosts; it ends after `asked` calls of Describe."""
 
     def __init__(self, lives: int = 0) -> None:
         self.logs, self.lives = FakeLogs(), lives
@@ -53,26 +53,26 @@ def shown(monkeypatch: pytest.MonkeyPatch, job: Job, *words: str) -> list[str]:
 ALL = [*(f"algo-1 | line {n}" for n in range(6)), "algo-2 | the other host"]
 
 
-def test_all_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_lines_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown(monkeypatch, Job(), "first") == ALL
 
 
-def test_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_log_is_followed_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     followed = shown(monkeypatch, Job(lives=5), "-f", "first")
     assert followed == [*ALL, "algo-1 | the last line"]
 
 
-def test_the_last_lines_and_then_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_lines_are_printed_and_then_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     followed = shown(monkeypatch, Job(lives=5), "-f", "-n", "2", "first")
     assert followed == [*ALL[-2:], "algo-1 | the last line"]
 
 
-def test_one_host(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_lines_of_one_host_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown(monkeypatch, Job(), "--host", "algo-2", "first") == ["the other host"]
     assert shown(monkeypatch, Job(), "-n", "1", "--host", "algo-1", "first") == ["line 5"]
 
 
-def test_a_tuning_job_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tuning_job_has_no_log(monkeypatch: pytest.MonkeyPatch) -> None:
     done = Commands(Job(), monkeypatch).run("logs", "search")
     assert isinstance(done.exception, UserError)
     assert "a tuning job has no log" in str(done.exception)

@@ -1,4 +1,4 @@
-"""Pushes to moto's ECR with an engine that is pretended, and to a real registry with a real one."""
+"""Pushes to moto's ECR with a fake engine, and to a real registry with a real engine."""
 
 import hashlib
 import io
@@ -38,7 +38,7 @@ INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 
 
 class Engine:
-    """What `push` uses of docker's client; the push puts a manifest into moto's ECR."""
+    """The part of docker's client that `push` uses; a push puts a manifest into moto's ECR."""
 
     def __init__(
         self, target: Target | None = None, lines: list[dict[str, Any]] | None = None
@@ -97,7 +97,7 @@ def pretended(moto_target: Target, monkeypatch: pytest.MonkeyPatch) -> Engine:
     return engine
 
 
-def test_to_ecr_logs_in_pushes_and_gives_the_digest(
+def test_to_ecr_logs_in_pushes_and_returns_the_digest(
     pretended: Engine, moto_target: Target, capfd: pytest.CaptureFixture[str]
 ) -> None:
     uri = to_ecr(moto_target, "berth:latest", "flowers", "v1")
@@ -113,7 +113,7 @@ def test_to_ecr_logs_in_pushes_and_gives_the_digest(
 
 
 @pytest.mark.parametrize("media_type", [INDEX_TYPE, "application/vnd.oci.image.manifest.v1+json"])
-def test_what_sagemaker_refuses_is_refused_before_anything_is_made(
+def test_images_that_sagemaker_refuses_are_refused_before_anything_is_created(
     media_type: str, pretended: Engine, moto_target: Target
 ) -> None:
     pretended.descriptor = {"mediaType": media_type, "digest": "sha256:1", "size": 1}
@@ -133,7 +133,7 @@ def test_what_sagemaker_refuses_is_refused_before_anything_is_made(
         ("arm64", "ml.g5.xlarge", "found linux/arm64, expected linux/amd64"),
     ],
 )
-def test_an_image_for_other_processors_is_refused_before_anything_is_made(
+def test_an_image_for_another_architecture_is_refused_before_anything_is_created(
     architecture: str,
     instance_type: str | None,
     refused: str | None,
@@ -151,19 +151,19 @@ def test_an_image_for_other_processors_is_refused_before_anything_is_made(
     assert moto_target.client("ecr").describe_repositories()["repositories"] == []
 
 
-def test_an_image_that_is_not_there_is_named(pretended: Engine, moto_target: Target) -> None:
+def test_a_missing_image_is_named(pretended: Engine, moto_target: Target) -> None:
     with pytest.raises(UserError, match="other:1: the engine has no such image"):
         to_ecr(moto_target, "other:1", "other", "1")
 
 
-def test_the_engines_own_words_are_the_error(pretended: Engine, moto_target: Target) -> None:
+def test_the_engines_message_is_the_error(pretended: Engine, moto_target: Target) -> None:
     pretended.target = None
     pretended.lines = [{"status": "Preparing", "id": "1"}, {"error": "denied: no basic auth"}]
     with pytest.raises(UserError, match="flowers:v1: denied: no basic auth"):
         to_ecr(moto_target, "berth:latest", "flowers", "v1")
 
 
-def test_progress_is_a_line_a_layer_in_a_log(capfd: pytest.CaptureFixture[str]) -> None:
+def test_progress_in_a_log_is_one_line_per_layer(capfd: pytest.CaptureFixture[str]) -> None:
     lines: list[dict[str, Any]] = [
         {"status": "The push refers to repository"},
         {"status": "Pushing", "id": "l1", "progressDetail": {"current": 5, "total": 10}},
@@ -174,14 +174,14 @@ def test_progress_is_a_line_a_layer_in_a_log(capfd: pytest.CaptureFixture[str]) 
     assert "l1: pushed" in capfd.readouterr().err
 
 
-def test_here_the_image_keeps_its_name(
+def test_on_the_local_sagemaker_the_image_keeps_its_name(
     pretended: Engine,
     moto_target: Target,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("local.commands.options.shared.connect", lambda **_: moto_target)
-    pretended.architecture = "arm64"  # what this machine's engine runs
+    pretended.architecture = "arm64"  # the architecture of this machine's engine
     pretended.descriptor = {"mediaType": INDEX_TYPE, "digest": "sha256:1", "size": 1}
     assert main(["push"]) == 0
     shown = capsys.readouterr()
@@ -201,7 +201,7 @@ def test_here_the_image_keeps_its_name(
         (["berth:serve"], ["serve"]),
     ],
 )
-def test_both_images_are_pushed_where_both_were_built(
+def test_both_images_are_pushed_if_both_were_built(
     arguments: list[str],
     tags: list[str],
     pretended: Engine,
@@ -217,7 +217,7 @@ def test_both_images_are_pushed_where_both_were_built(
     ]
 
 
-def test_one_for_other_processors_is_left_out(
+def test_an_image_for_another_architecture_is_left_out(
     pretended: Engine,
     moto_target: Target,
     monkeypatch: pytest.MonkeyPatch,
@@ -234,7 +234,7 @@ def test_one_for_other_processors_is_left_out(
     assert "berth:serve is skipped: platform: found linux/arm64" in shown.err
 
 
-def test_without_an_engine_plain_processes_do(
+def test_without_an_engine_the_local_sagemaker_runs_plain_processes(
     moto_target: Target, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def connect() -> AbstractContextManager[Engine]:
@@ -247,7 +247,7 @@ def test_without_an_engine_plain_processes_do(
         to_ecr(moto_target, "berth:latest", "berth", "latest")
 
 
-def test_no_engine_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_engine_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
     with (
         pytest.raises(EngineUnavailable, match="no Docker engine answers"),
@@ -271,7 +271,7 @@ def test_an_images_name_and_tag(image: str, parts: tuple[str, str]) -> None:
     assert split(image) == parts
 
 
-def test_what_cannot_be_pushed_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_that_cannot_be_pushed_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, message in (
         (["berth@sha256:1"], "found a digest, expected a name with a tag"),
         (["berth", "--repository", "Flowers"], "--repository: found 'Flowers'"),
@@ -285,7 +285,7 @@ def test_what_cannot_be_pushed_is_named(capsys: pytest.CaptureFixture[str]) -> N
 def test_a_plan_sends_nothing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody answers there
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # no server there
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     role = "arn:aws:iam::123456789012:role/berth"
@@ -299,7 +299,7 @@ def test_a_plan_sends_nothing(
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[str]:
-    """Host and port of Debian's `docker-registry`, on loopback."""
+    """Start Debian's `docker-registry` on loopback and return its host and port."""
     command = shutil.which("docker-registry")
     if command is None:
         missing("no docker-registry on PATH (Debian: docker-registry)")
@@ -332,7 +332,7 @@ def wait_for_registry(url: str, log: Path) -> None:
 
 @pytest.fixture(scope="module")
 def tiny(engine: "DockerClient") -> Iterator[str]:
-    """An image of one small file."""
+    """Build an image of one small file."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w") as archive:
         member = tarfile.TarInfo("hello")
@@ -347,7 +347,7 @@ def tiny(engine: "DockerClient") -> Iterator[str]:
 
 @pytest.fixture
 def foreign(engine: "DockerClient", tiny: str, tmp_path: Path) -> Iterator[str]:
-    """The same image for another processor, as Docker on a Mac builds it."""
+    """Build the same image for another architecture, as Docker on a Mac does."""
     saved = tmp_path / "saved"
     with tarfile.open(fileobj=io.BytesIO(b"".join(engine.images.get(tiny).save()))) as archive:
         archive.extractall(saved)  # noqa: S202  # the engine wrote it just now
@@ -368,7 +368,7 @@ def foreign(engine: "DockerClient", tiny: str, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.docker
-def test_a_real_registry_gets_nothing_of_an_image_for_other_processors(
+def test_a_real_registry_receives_no_image_for_another_architecture(
     registry: str, foreign: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [foreign, "--registry", registry, "--repository", "foreign", "--tag", "v1"]
@@ -394,7 +394,7 @@ def manifest_digest(registry: str, name: str, tag: str) -> str:
 
 
 @pytest.mark.docker
-def test_a_real_registry_has_what_is_printed(
+def test_a_real_registry_has_the_printed_digest(
     engine: "DockerClient", registry: str, tiny: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [tiny, "--registry", registry, "--repository", "team/tiny", "--tag", "v1"]
@@ -437,7 +437,7 @@ def test_an_index_in_a_real_registry_is_refused(
 
 
 @pytest.mark.docker
-def test_a_registry_that_does_not_answer_is_said(tiny: str) -> None:
+def test_an_unreachable_registry_is_reported(tiny: str) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         host = f"127.0.0.1:{closed.getsockname()[1]}"

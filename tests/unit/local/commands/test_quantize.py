@@ -13,7 +13,7 @@ AWS = ["--where", "aws", "--region", "us-east-1"]
 
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What the container's command was given: the model's bytes and the other arguments."""
+    """Record the arguments of the container's command: the model's bytes and the others."""
     given: list[Any] = []
 
     def run(_module: str, arguments: Sequence[str], _needed: Sequence[str]) -> int:
@@ -25,14 +25,14 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return given
 
 
-def test_a_model_of_this_machine_needs_no_sagemaker(ran: list[Any], tmp_path: Path) -> None:
+def test_a_local_model_needs_no_sagemaker(ran: list[Any], tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     assert main(["quantize", str(tmp_path / "model"), "photos", "--tolerance", "1"]) == 1
     options = ["photos", "--output", "model-int8.tar.gz", "--tolerance", "1"]
     assert ran == [("model", options)]
 
 
-def test_an_archive_of_s3_is_downloaded_first(moto_aws: Target, ran: list[Any]) -> None:
+def test_an_archive_in_s3_is_downloaded_first(moto_aws: Target, ran: list[Any]) -> None:
     s3 = moto_aws.client("s3")
     s3.create_bucket(Bucket="models")
     s3.put_object(Bucket="models", Key="a/model.tar.gz", Body=b"archive")
@@ -49,7 +49,7 @@ def test_an_archive_of_s3_is_downloaded_first(moto_aws: Target, ran: list[Any]) 
         (["no-such-job", "--plan"], "--plan: "),
     ],
 )
-def test_what_is_not_there_is_named(
+def test_a_missing_model_is_named(
     moto_aws: Target,
     ran: list[Any],
     capsys: pytest.CaptureFixture[str],

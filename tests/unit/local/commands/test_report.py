@@ -70,10 +70,10 @@ def test_the_page_is_opened(
     assert done.exit_code == 0, (done.output, done.exception)
     assert done.stdout.strip() == str(job_folder / "index.html")
     assert opened == [(job_folder / "index.html").as_uri()]
-    assert "s3" not in target.asked  # what is at home is not downloaded again
+    assert "s3" not in target.asked  # local files are not downloaded again
 
 
-def test_outputs_are_brought_home_first(
+def test_outputs_are_downloaded_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[str]
 ) -> None:
     brought: list[Path] = []
@@ -96,7 +96,7 @@ def test_a_running_job_has_no_report_yet(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "berth logs -f first" in str(done.exception)
 
 
-def test_without_a_name_it_is_the_last_job_that_ended(
+def test_without_a_name_the_last_ended_job_is_reported(
     job_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(job_folder.parent)
@@ -110,7 +110,7 @@ def test_without_a_name_it_is_the_last_job_that_ended(
 
 @dataclass
 class Maker:
-    """Makes a report of a folder, and remembers of which."""
+    """Makes reports of folders, and records which."""
 
     made: list[tuple[list[str], Path, dict[str, str]]] = field(default_factory=list)
     error: Exception | None = None
@@ -137,7 +137,7 @@ def record(job_folder: Path) -> None:
     (job_folder / "output/data/profiler/job.json").write_text("{}")
 
 
-def test_a_report_that_was_left_is_not_made_again(
+def test_a_report_in_the_jobs_output_is_not_made_again(
     job_folder: Path, monkeypatch: pytest.MonkeyPatch, maker: Maker
 ) -> None:
     monkeypatch.chdir(job_folder.parent)
@@ -150,7 +150,7 @@ def test_a_report_that_was_left_is_not_made_again(
 
 
 @pytest.mark.parametrize("words", [(), ("--rule-parameter", "BatchSize_patience=9")])
-def test_a_report_is_made_of_what_was_recorded(
+def test_a_report_is_made_from_the_recording(
     job_folder: Path, monkeypatch: pytest.MonkeyPatch, maker: Maker, words: tuple[str, ...]
 ) -> None:
     monkeypatch.chdir(job_folder.parent)
@@ -166,7 +166,7 @@ def test_a_report_is_made_of_what_was_recorded(
     assert 'href="report/profiler-report.html"' in (job_folder / "index.html").read_text()
 
 
-def test_what_awss_profiler_recorded_is_fetched(
+def test_the_recording_of_awss_profiler_is_downloaded(
     job_folder: Path, monkeypatch: pytest.MonkeyPatch, maker: Maker
 ) -> None:
     def fetch(_target: object, uri: str, into: Path) -> int:
@@ -183,7 +183,7 @@ def test_what_awss_profiler_recorded_is_fetched(
     assert maker.made[0][:2] == (["a.json"], Path("first/report"))
 
 
-def test_the_page_comes_without_the_profilers_report_too(
+def test_the_page_is_written_without_the_profilers_report_too(
     job_folder: Path, monkeypatch: pytest.MonkeyPatch, maker: Maker
 ) -> None:
     monkeypatch.chdir(job_folder.parent)
@@ -197,7 +197,7 @@ def test_the_page_comes_without_the_profilers_report_too(
     assert str(done.exception) == "pandas: not installed"
 
 
-def test_thresholds_for_a_job_that_was_not_profiled(
+def test_thresholds_without_a_recording_are_refused(
     job_folder: Path, monkeypatch: pytest.MonkeyPatch, maker: Maker
 ) -> None:
     monkeypatch.chdir(job_folder.parent)
@@ -223,7 +223,7 @@ def test_a_path_needs_no_sagemaker(
     assert opened[1] == (job_folder.parent / "there/profiler-report.html").as_uri()
 
 
-def test_a_folder_named_like_no_job(
+def test_a_folder_of_an_unknown_job_is_reported(
     job_folder: Path, monkeypatch: pytest.MonkeyPatch, maker: Maker
 ) -> None:
     from botocore.exceptions import ClientError
@@ -240,7 +240,7 @@ def test_a_folder_named_like_no_job(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_tuning_jobs_page(
+def test_a_tuning_job_has_a_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

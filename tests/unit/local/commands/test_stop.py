@@ -30,7 +30,7 @@ class Running:
         self.stopped.append(TrainingJobName)
 
 
-def test_what_runs_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_running_job_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     target = Running()
     done = Commands(target, monkeypatch).run("stop", "first", "second")
     assert done.exit_code == 0, (done.output, done.exception)

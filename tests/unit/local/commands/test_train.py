@@ -34,7 +34,7 @@ def berth(moto_target: Target, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 
 def leave(target: Target, job: str, evaluation: Any = EVALUATION) -> None:
-    """What a job leaves in S3."""
+    """Write a job's output to S3."""
     content = json.dumps(evaluation).encode()
     entry = tarfile.TarInfo("data/evaluation.json")
     entry.size = len(content)
@@ -46,7 +46,7 @@ def leave(target: Target, job: str, evaluation: Any = EVALUATION) -> None:
     s3.put_object(Bucket="bucket", Key=f"{folder}/model.tar.gz", Body=b"a model")
 
 
-def test_a_job_is_sent_followed_and_brought_home(berth: Commands, tmp_path: Path) -> None:
+def test_a_job_is_created_followed_and_downloaded(berth: Commands, tmp_path: Path) -> None:
     leave(berth.target, "first")
     done = berth.run(
         *("train", "s3://bucket/pets", "--name", "first", "-p", "epochs=3", "-p", "lr=0.01"),
@@ -102,13 +102,13 @@ def test_a_plan_prints_the_request_and_sends_nothing(berth: Commands) -> None:
         (["train", "s3://bucket/pets", "--hyperparameters", "none.json"], "no such file"),
     ],
 )
-def test_bad_input_is_one_line(berth: Commands, words: list[str], line: str) -> None:
+def test_invalid_input_is_one_line(berth: Commands, words: list[str], line: str) -> None:
     done = berth.run(*words)
     assert isinstance(done.exception, UserError)
     assert line in str(done.exception)
 
 
-def test_the_files_values_yield_to_those_given(berth: Commands, tmp_path: Path) -> None:
+def test_given_values_take_precedence_over_those_of_a_file(berth: Commands, tmp_path: Path) -> None:
     (tmp_path / "best.json").write_text('{"hyperparameters": {"epochs": "9", "seed": "1"}}')
     done = berth.run(
         *("train", "s3://bucket/pets", "--name", "first", "--hyperparameters", "best.json"),
@@ -120,7 +120,7 @@ def test_the_files_values_yield_to_those_given(berth: Commands, tmp_path: Path) 
     assert [each["ChannelName"] for each in job["InputDataConfig"]][-1] == "weights"
 
 
-def test_a_tuning_jobs_best_values_are_taken(
+def test_the_best_values_of_a_tuning_job_are_used(
     berth: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     best = {"arch": "resnet34", "learning_rate": "0.01"}
@@ -134,7 +134,7 @@ def test_a_tuning_jobs_best_values_are_taken(
     assert job["HyperParameters"] == {"arch": "resnet34", "learning_rate": "0.1"}
 
 
-def test_a_failed_job_says_why(berth: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_job_shows_its_reason(berth: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = {
         "TrainingJobName": "first",
         "TrainingJobStatus": "Failed",
@@ -157,7 +157,7 @@ def test_a_failed_job_says_why(berth: Commands, monkeypatch: pytest.MonkeyPatch)
     assert shown == [f"line {n}" for n in range(15, 30)]
 
 
-def test_ctrl_c_leaves_the_job_alone(berth: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_does_not_stop_the_job(berth: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_given: object, **_settings: object) -> None:
         raise KeyboardInterrupt
 
@@ -168,13 +168,13 @@ def test_ctrl_c_leaves_the_job_alone(berth: Commands, monkeypatch: pytest.Monkey
     assert "berth stop first" in done.stderr
 
 
-def test_the_outcome_in_a_line() -> None:
+def test_the_outcome_is_one_line() -> None:
     assert outcome({"TrainingJobStatus": "Stopped", "SecondaryStatus": "Stopped"}) == "Stopped"
     late = {"TrainingJobStatus": "Stopped", "SecondaryStatus": "MaxRuntimeExceeded"}
     assert outcome(late) == "Stopped (MaxRuntimeExceeded)"
 
 
-def test_the_summary_tells_what_rules_found_and_where_the_report_is(tmp_path: Path) -> None:
+def test_the_summary_shows_the_findings_of_rules_and_the_report(tmp_path: Path) -> None:
     data = tmp_path / "output" / "data"
     (data / "rules").mkdir(parents=True)
     found = {"RuleConfigurationName": "Overfit", "RuleEvaluationStatus": "IssuesFound"}
@@ -196,7 +196,7 @@ def test_the_summary_tells_what_rules_found_and_where_the_report_is(tmp_path: Pa
 
 
 @pytest.mark.parametrize("written", ["{}", "[]", "{", '{"accuracy": "high"}', "\xff"])
-def test_the_summary_survives_what_another_image_wrote(tmp_path: Path, written: str) -> None:
+def test_the_summary_accepts_the_output_of_other_images(tmp_path: Path, written: str) -> None:
     left = tmp_path / "output" / "data" / "evaluation.json"
     left.parent.mkdir(parents=True)
     left.write_bytes(written.encode("latin-1"))
@@ -206,7 +206,7 @@ def test_the_summary_survives_what_another_image_wrote(tmp_path: Path, written: 
     assert lines[1:] == ["time       3 s, billed 3 s", f"downloaded {tmp_path / 'output'}"]
 
 
-def test_the_summary_tells_what_was_lost(tmp_path: Path) -> None:
+def test_the_summary_shows_interruptions(tmp_path: Path) -> None:
     from datetime import UTC, datetime
 
     job = {

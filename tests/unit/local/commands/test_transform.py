@@ -29,7 +29,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def answered(moto_target: Target, monkeypatch: pytest.MonkeyPatch) -> Target:
-    """moto ends a job at once and writes nothing: what the job would have written is written."""
+    """Write the output of the job, as moto ends a job at once without any output."""
     s3 = moto_target.client("s3")
     for name, label in (("ants/1.jpg", "ants"), ("bees/2.jpg", "ants")):
         key = f"transform/all/output/{name}.out"
@@ -41,7 +41,7 @@ def answered(moto_target: Target, monkeypatch: pytest.MonkeyPatch) -> Target:
 MODEL = ["--model-data", "s3://bucket/model.tar.gz", "--name", "all"]
 
 
-def test_a_folder_goes_up_and_its_answers_come_home(
+def test_a_folder_is_uploaded_and_its_predictions_are_downloaded(
     answered: Target, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["transform", str(photos), *MODEL, "--json"]) == 0, capsys.readouterr()
@@ -62,10 +62,10 @@ def test_a_folder_goes_up_and_its_answers_come_home(
     job = sagemaker.describe_transform_job(TransformJobName="all")
     source = job["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]
     assert source == "s3://bucket/transform/all/input/"
-    assert sagemaker.list_models()["Models"] == []  # the model made for the job is gone
+    assert sagemaker.list_models()["Models"] == []  # the model created for the job is deleted
 
 
-def test_an_answer_that_is_none_is_an_error_of_its_own(
+def test_an_invalid_output_affects_only_its_image(
     answered: Target, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     key = "transform/all/output/bees/2.jpg.out"
@@ -102,7 +102,7 @@ def failed(answered: Target, monkeypatch: pytest.MonkeyPatch) -> Target:
     return answered
 
 
-def test_a_job_that_fails_shows_the_last_words(
+def test_a_failed_job_shows_the_last_log_lines(
     failed: Target, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logged(failed, "out of memory")
@@ -116,7 +116,7 @@ def test_a_job_that_fails_shows_the_last_words(
 
 
 @pytest.mark.parametrize("source", ["folder", "s3://bucket/photos", "s3://bucket/photos/"])
-def test_the_answers_of_a_job_that_failed_come_home_and_the_bad_image_is_named(
+def test_outputs_of_a_failed_job_are_downloaded_and_the_bad_image_is_named(
     failed: Target, photos: Path, source: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     s3 = failed.client("s3")
@@ -144,7 +144,7 @@ def test_the_answers_of_a_job_that_failed_come_home_and_the_bad_image_is_named(
 def test_a_plan_sends_nothing(
     photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody answers there
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # no server there
     role = "arn:aws:iam::123456789012:role/berth"
     aws = ["--where", "aws", "--role", role, "--region", "us-east-1", "--plan"]
     assert main(["transform", str(photos), *MODEL, *aws]) == 0
@@ -166,6 +166,6 @@ def test_only_images_are_sent(photos: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../x.out", "/etc/x.out", "a/../../x.out", ""])
-def test_no_answer_is_written_elsewhere(name: str) -> None:
+def test_outputs_outside_the_download_folder_are_refused(name: str) -> None:
     with pytest.raises(UserError, match="outside the download folder"):
         safe(name)

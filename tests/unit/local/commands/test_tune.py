@@ -71,7 +71,7 @@ def test_a_preset(berth: Commands) -> None:
     assert job["TrainingJobDefinition"]["StaticHyperParameters"] == {"optimizer": "adamw"}
 
 
-def test_what_is_fixed_by_hand_leaves_the_preset(berth: Commands) -> None:
+def test_fixed_values_replace_ranges_of_the_preset(berth: Commands) -> None:
     job = sent(
         berth,
         *("--preset", "resnet50-frozen", "-p", "epochs=1", "-p", "arch=resnet18"),
@@ -113,13 +113,13 @@ def test_a_plan_sends_nothing(berth: Commands) -> None:
         (["--preset", "adamw", "--jobs", "1", "--parallel", "2"], "--parallel: found 2"),
     ],
 )
-def test_bad_input_is_one_line(berth: Commands, words: list[str], line: str) -> None:
+def test_invalid_input_is_one_line(berth: Commands, words: list[str], line: str) -> None:
     done = berth.run("tune", "s3://bucket/pets", *words)
     assert isinstance(done.exception, UserError)
     assert line in str(done.exception)
 
 
-def test_trials_are_told_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_trials_are_printed_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
     best = {"TrainingJobName": "search-001"}
     story = FakeTuning(
         (tuning_job("InProgress"), []),
@@ -137,7 +137,9 @@ def test_trials_are_told_line_by_line(capsys: pytest.CaptureFixture[str]) -> Non
     ]
 
 
-def test_what_a_search_leaves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_search_writes_its_page_and_best_values(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     job = tuning_job(best=DONE[0])
     page = finish(FakeTuning((job, DONE)), job, tmp_path / "search")  # type: ignore[arg-type]
     assert "<h1>search</h1>" in page.read_text()
@@ -153,7 +155,7 @@ def test_what_a_search_leaves(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "--from-tuning search" in capsys.readouterr().err
 
 
-def test_a_failed_search_says_why_and_leaves_its_page(tmp_path: Path) -> None:
+def test_a_failed_search_shows_its_reason_and_writes_its_page(tmp_path: Path) -> None:
     job = tuning_job("Failed") | {"FailureReason": "no\nmetric"}
     story = FakeTuning((job, [DONE[1]]))
     with pytest.raises(UserError, match="search: Failed: no metric"):
@@ -197,7 +199,7 @@ def test_features_are_computed_first_on_aws(on_aws: Commands) -> None:
     "words",
     [(*FROZEN, "--no-features"), ("-r", "lr=0.001:0.1:log"), (*FROZEN, "-r", "image_size=32,64")],
 )
-def test_trials_that_share_no_features_need_no_job(on_aws: Commands, words: Any) -> None:
+def test_without_shared_features_no_job_computes_them(on_aws: Commands, words: Any) -> None:
     trials = sent(on_aws, *words)["TrainingJobDefinition"]
     assert trials["ResourceConfig"]["InstanceType"] == "ml.g4dn.xlarge"
     assert (
@@ -208,12 +210,12 @@ def test_trials_that_share_no_features_need_no_job(on_aws: Commands, words: Any)
     )
 
 
-def test_an_instance_that_is_given_is_the_trials(on_aws: Commands) -> None:
+def test_a_given_instance_type_is_used_for_the_trials(on_aws: Commands) -> None:
     trials = sent(on_aws, *FROZEN, "--instance-type", "ml.m5.xlarge")["TrainingJobDefinition"]
     assert trials["ResourceConfig"]["InstanceType"] == "ml.m5.xlarge"
 
 
-def test_the_plan_has_both_requests_and_both_bills(on_aws: Commands) -> None:
+def test_the_plan_has_both_requests_and_both_prices(on_aws: Commands) -> None:
     on_aws.target = replace(on_aws.target, plan=True)
     words = ("tune", "s3://bucket/pets", "--name", "search", *FROZEN, "--max-run", "3600")
     done = on_aws.run(*words)
@@ -251,12 +253,12 @@ def test_an_instance_for_features_that_no_job_computes(
     assert why in str(done.exception)
 
 
-def test_a_frozen_search_that_shares_no_features_says_why(berth: Commands) -> None:
+def test_a_frozen_search_without_shared_features_gives_the_reason(berth: Commands) -> None:
     words = ("tune", "s3://bucket/pets", "--no-wait", *FROZEN, "-r", "image_size=32,64")
     assert "every trial computes its own features: the range image_size" in berth.run(*words).stderr
 
 
-def test_on_this_machine_trials_share_them_without_a_job(berth: Commands) -> None:
+def test_on_the_local_sagemaker_trials_share_features_without_a_job(berth: Commands) -> None:
     trials = sent(berth, *FROZEN, "--features")["TrainingJobDefinition"]
     assert trials["StaticHyperParameters"]["feature_cache"] == "on"
     assert [each["ChannelName"] for each in trials["InputDataConfig"]] == ["train"]
@@ -277,7 +279,7 @@ def test_features_that_cannot_be_computed_start_no_trial(
 
 
 @pytest.mark.parametrize("asked", [True, False])
-def test_a_network_without_features_trains_as_before_unless_they_are_asked_for(
+def test_a_network_without_features_is_trained_unless_they_are_required(
     asked: bool, on_aws: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reason = "AlgorithmError: hyperparameter 'features_only': found true, but the head is a filter"
@@ -298,7 +300,7 @@ def test_a_network_without_features_trains_as_before_unless_they_are_asked_for(
     assert trials["ResourceConfig"]["InstanceType"] == "ml.g4dn.xlarge"
 
 
-def test_ctrl_c_while_features_are_computed_says_how_to_go_on(
+def test_ctrl_c_while_features_are_computed_shows_how_to_continue(
     on_aws: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_args: Any, **_options: Any) -> None:

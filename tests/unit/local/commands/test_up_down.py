@@ -22,12 +22,12 @@ class Running:
 
 @pytest.fixture(autouse=True)
 def no_aws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the account of whoever runs the tests."""
+    """Hide the AWS account of the user who runs the tests."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
 
 
-def test_up_prints_what_a_shell_evaluates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_up_prints_exports_for_a_shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[Any] = []
 
     def up(home: Any, **options: Any) -> Running:
@@ -60,7 +60,7 @@ def exported(lines: str) -> dict[str, str]:
     return dict(assigned.split("=", 1) for _, assigned in words)
 
 
-def test_what_is_left_of_another_account_is_unset(
+def test_variables_of_another_account_are_unset(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     there = Running("http://127.0.0.1:4585", "process", str(tmp_path))
@@ -72,7 +72,7 @@ def test_what_is_left_of_another_account_is_unset(
     assert done.stdout.splitlines()[-1] == "unset AWS_REGION AWS_SESSION_TOKEN AWS_ENDPOINT_URL_S3"
 
 
-def test_nothing_points_at_a_sagemaker_that_is_down(
+def test_env_fails_if_the_server_is_not_running(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(daemon, "running", lambda _home: None)

@@ -1,4 +1,4 @@
-"""Fakes of what jobs call: S3 in a folder, logs in memory, functions as containers."""
+"""Fakes of the services that jobs use: S3 in a folder, logs in memory, functions as containers."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ BUCKET = "bucket"
 
 
 class FakeObjects:
-    """The local S3 as plain files below a folder, a bucket each."""
+    """The local S3 as plain files below one folder per bucket."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -76,14 +76,14 @@ class FakeObjects:
         return [stored.key for stored in self.keys(BUCKET, prefix)]
 
     def wait_for(self, prefix: str) -> list[str]:
-        """The keys with a prefix, once there are some."""
+        """Wait for keys with a prefix and return them."""
         with self.changed:
             assert self.changed.wait_for(lambda: self.names(prefix), 20), prefix
             return self.names(prefix)
 
     @contextmanager
     def _whole(self, bucket: str, key: str) -> Iterator[Path]:
-        """A file that takes the object's place once it is written: nobody reads half of one."""
+        """A file that replaces the object once written, so that no partial object is read."""
         descriptor, name = tempfile.mkstemp(dir=self.folder)
         os.close(descriptor)
         yield Path(name)
@@ -108,7 +108,7 @@ class FakeLogStream:
 
 @dataclass
 class FakeLogs:
-    """The local CloudWatch in memory."""
+    """The local CloudWatch, in memory."""
 
     streams: dict[str, list[str]] = field(default_factory=dict)
     points: list[tuple[str, float]] = field(default_factory=list)
@@ -157,7 +157,7 @@ sets; returns the exit status."""
 
 
 class FakeContainer:
-    """A container that is a function in a thread."""
+    """A container that runs a function in a thread."""
 
     def __init__(
         self, spec: ContainerSpec, work: Work, on_line: Callable[[str], None], owner: "FakeExecutor"
@@ -206,7 +206,7 @@ class FakeContainer:
 
 
 class FakeExecutor:
-    """An executor of many hosts whose containers are functions; `gone` is an engine that died."""
+    """An executor of many hosts whose containers are functions; `gone` simulates a dead engine."""
 
     name = "docker"
     max_hosts = 4
@@ -230,7 +230,7 @@ class FakeExecutor:
             self.changed.notify_all()
 
     def wait_for_containers(self, count: int) -> None:
-        """Return when so many containers run."""
+        """Wait until this many containers run."""
         with self.changed:
             assert self.changed.wait_for(lambda: len(self.running) >= count, 10)
 
@@ -260,7 +260,7 @@ class FakeExecutor:
 
 
 class RecordingExecutor:
-    """A real executor whose containers a test can reach."""
+    """A real executor whose containers a test can access."""
 
     def __init__(self, real: Executor) -> None:
         self._real = real
@@ -274,6 +274,6 @@ class RecordingExecutor:
         return container
 
     def running(self, prefix: str) -> list[Container]:
-        """The containers whose names begin so and that have not ended."""
+        """Return the running containers whose names have this prefix."""
         found = [one for name, one in self.started.items() if name.startswith(prefix)]
         return [container for container in found if container.wait(0) is None]

@@ -1,4 +1,4 @@
-"""What hosting's tests share: models in an S3 of files, endpoints, boto3 against the runtime."""
+"""The harness of hosting's tests: models in a fake S3, endpoints, and boto3 with the runtime."""
 
 import io
 import json
@@ -33,7 +33,7 @@ IMAGE = "toy:latest"
 
 
 def archive(files: dict[str, bytes]) -> bytes:
-    """A model.tar.gz of these files."""
+    """Return a model.tar.gz of these files."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as bundle:
         for name, content in files.items():
@@ -45,7 +45,7 @@ def archive(files: dict[str, bytes]) -> bytes:
 
 @dataclass
 class HostingHarness:
-    """Endpoints with all they need."""
+    """Endpoints with the services they need."""
 
     context: Context
     objects: FakeObjects
@@ -57,7 +57,7 @@ class HostingHarness:
     def model(
         self, name: str, files: dict[str, bytes] | None = None, **container: Any
     ) -> dict[str, Any]:
-        """Keep a model whose archive holds `files`; the archive is `models/<name>.tar.gz`."""
+        """Store a model with an archive of `files` at `models/<name>.tar.gz`."""
         key = f"models/{name}.tar.gz"
         content = {"model.json": json.dumps({"name": name}).encode(), **(files or {})}
         self.objects.add(key, archive(content))
@@ -70,7 +70,7 @@ class HostingHarness:
         return body
 
     def config(self, name: str, *variants: dict[str, Any], **rest: Any) -> None:
-        """Keep an endpoint configuration; a variant is called and weighs as given."""
+        """Store an endpoint configuration with the given variants."""
         body = {
             "EndpointConfigName": name,
             "ProductionVariants": [
@@ -89,7 +89,7 @@ class HostingHarness:
         self.context.store.add(Kind.ENDPOINT_CONFIG, name, arn, body)
 
     def serve(self, name: str = "one", files: dict[str, bytes] | None = None, **rest: Any) -> None:
-        """A model, a configuration and an endpoint of the same name, in service."""
+        """Create a model, a configuration and an endpoint with the same name, in service."""
         self.model(name, files)
         self.config(name, {"ModelName": name}, **rest)
         self.create(name)
@@ -102,16 +102,16 @@ class HostingHarness:
         return self.context.store.get(Kind.ENDPOINT, name).body
 
     def wait(self, name: str, *statuses: str) -> dict[str, Any]:
-        """Its body, once its status is one of these."""
+        """Wait until its status is one of these and return its body."""
         return self.until(lambda: self.body(name), lambda b: b["EndpointStatus"] in statuses)
 
     def until(self, read: Callable[[], T], good: Callable[[T], bool]) -> T:
-        """The value, once it is good; it is read after every change in the store."""
+        """Read the value after every change in the store until it is good, and return it."""
         deadline = time.monotonic() + 60
         while not good(value := read()):
             assert time.monotonic() < deadline, value
             with self.context.store.changed:
-                self.context.store.changed.wait(0.01)  # S3 and logs do not notify
+                self.context.store.changed.wait(0.01)  # S3 and logs send no notifications
         return value
 
     def gone(self, name: str) -> None:
@@ -121,19 +121,19 @@ class HostingHarness:
         )
 
     def object_at(self, location: str) -> bytes:
-        """The object at an s3:// location, once it is there."""
+        """Wait for the object at an s3:// location and return it."""
         key = location.removeprefix(f"s3://{BUCKET}/")
         self.until(lambda: self.objects.names(key), bool)
         return self.objects.read(BUCKET, key)
 
     def kill(self, name: str) -> None:
-        """End a container as a crash would."""
+        """Kill a container as in a crash."""
         container, *_ = self.executor.running(f"endpoint-{name}-")
         container.stop(0)
 
     @contextmanager
     def runtime(self) -> Iterator[Any]:
-        """A boto3 client of the runtime, on a server of its own."""
+        """Yield a boto3 client of the runtime, on a separate server."""
         with serving(RuntimeApp(self.context, self.endpoints, self.limits)) as url:
             client = boto3.client(
                 "sagemaker-runtime",
@@ -151,7 +151,7 @@ class HostingHarness:
                 client.close()
 
     def restart(self) -> "HostingHarness":
-        """Another server on the same home, after this one's end."""
+        """Return another server on the same home, after this one ended."""
         again = build(
             self.context.home.path.parent,
             self.executor,
@@ -169,7 +169,7 @@ class HostingHarness:
 
 @contextmanager
 def serving(app: Any) -> Iterator[str]:
-    """The URL of a WSGI app in a thread."""
+    """Serve a WSGI app in a thread and yield its URL."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -191,7 +191,7 @@ def build(
     limits: InvocationLimits | None = None,
     seed: int | None = 0,
 ) -> HostingHarness:
-    """A harness whose home is `folder/home`."""
+    """Return a harness whose home is `folder/home`."""
     home = Home.find(folder / "home")
     kept = objects or FakeObjects(folder / "s3")
     written = logs or FakeLogs()

@@ -1,4 +1,4 @@
-"""What the server's tests share: an executor that runs nothing, boto3 clients, a quiet home."""
+"""The harness of the server's tests: an executor that runs nothing, boto3 clients and a home."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ KEPT = {"Host", "Content-Type", "Content-MD5"}
 
 
 class FakeIdleExecutor:
-    """An executor with no image, and leftovers of an earlier server to remove."""
+    """An executor without images, with containers of an earlier server to remove."""
 
     name = "process"
     max_hosts = 1
@@ -48,19 +48,19 @@ class FakeIdleExecutor:
 
 
 def serve(home: Home, port: int = 0) -> Server:
-    """A server in this process; a context manager."""
+    """Return a server in this process, a context manager."""
     return Server(home, port=port, executor=FakeIdleExecutor())
 
 
 def access_key(url: str) -> dict[str, str]:
-    """boto3's arguments with the access key of the server that answers there."""
+    """Return boto3's arguments with the access key of the server at this address."""
     home = requests.get(f"{url}/_berth/health", timeout=60).json()["home"]
     key = credentials(Home(Path(home)))
     return {"aws_access_key_id": key.key_id, "aws_secret_access_key": key.secret}
 
 
 def client(url: str, service: str, region: str = REGION, **config: Any) -> Any:
-    """A boto3 client as a user makes one; tried once, so that an error is not hidden."""
+    """Return a boto3 client like a user's, but without retries, which would hide errors."""
     settings = Config(retries={"total_max_attempts": 1}, **config)
     return boto3.client(
         service,
@@ -72,12 +72,12 @@ def client(url: str, service: str, region: str = REGION, **config: Any) -> Any:
 
 
 class Signed(requests.auth.AuthBase):
-    """Signs a request of the library `requests` as AWS's clients do, with the server's key.
+    """Signs a request of the library `requests` like AWS's clients, with the server's key.
 
     Args:
         url: the server's.
         service: the signing name.
-        payload: what stands for the body, such as `UNSIGNED-PAYLOAD`; its hash where it is None.
+        payload: the signed payload, such as `UNSIGNED-PAYLOAD`; None signs the body's hash.
     """
 
     def __init__(self, url: str, service: str = "s3", payload: str | None = None) -> None:

@@ -5,7 +5,7 @@ import pytest
 from local.emulator.background import Background
 
 
-def test_join_waits_for_work_and_for_the_work_it_starts() -> None:
+def test_join_waits_for_work_and_the_work_it_starts() -> None:
     background, done = Background(), []
     gate = threading.Event()
 
@@ -32,7 +32,7 @@ def test_an_unexpected_error_is_reported_and_logged(caplog: pytest.LogCaptureFix
     assert "Traceback" in caplog.text
 
 
-def test_join_beside_a_thread_that_is_just_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_join_while_a_thread_is_starting(monkeypatch: pytest.MonkeyPatch) -> None:
     background = Background()
     starting, go_on, joined = threading.Event(), threading.Event(), threading.Event()
     start, done, raised = threading.Thread.start, [], []
@@ -57,7 +57,7 @@ def test_join_beside_a_thread_that_is_just_starting(monkeypatch: pytest.MonkeyPa
     spawner.start()
     assert starting.wait(60)
     threading.Thread(target=join).start()
-    joined.wait(0.05)  # it meets the thread before that has begun
+    joined.wait(0.05)  # join finds the thread before it has started
     go_on.set()
     assert joined.wait(60)
     spawner.join()
@@ -65,7 +65,9 @@ def test_join_beside_a_thread_that_is_just_starting(monkeypatch: pytest.MonkeyPa
     assert (raised, done) == ([], ["job"])
 
 
-def test_a_thread_that_cannot_start_poisons_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_that_cannot_start_does_not_affect_later_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 

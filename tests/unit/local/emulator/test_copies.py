@@ -1,4 +1,4 @@
-"""Copies of files: whole, of their own, and without what was never written."""
+"""Copies of files are complete, independent and sparse."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ from local.emulator.copies import copy, spread
 
 @pytest.mark.parametrize("content", [b"", b"x", b"ab" * 3_000_000])
 @pytest.mark.parametrize("kernel", ["copies", "refuses", "cannot"])
-def test_a_copy_is_whole(
+def test_a_copy_is_complete(
     content: bytes, kernel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> int:
@@ -27,7 +27,7 @@ def test_a_copy_is_whole(
     assert not (tmp_path / "b").samefile(tmp_path / "a")
 
 
-def test_holes_stay_holes(tmp_path: Path) -> None:
+def test_holes_of_sparse_files_are_kept(tmp_path: Path) -> None:
     size = 1 << 30
     with (tmp_path / "a").open("wb") as file:
         file.seek(1 << 20)
@@ -43,10 +43,10 @@ def test_holes_stay_holes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
-def test_a_disk_that_does_not_tell_holes(
+def test_a_disk_that_does_not_report_holes(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As HFS+ on macOS, and network drives."""
+    """HFS+ on macOS and network drives are examples."""
     seek = os.lseek
 
     def refuse(file: int, position: int, whence: int) -> int:
@@ -62,13 +62,13 @@ def test_a_disk_that_does_not_tell_holes(
     assert (tmp_path / "b").read_bytes() == (tmp_path / "a").read_bytes()
 
 
-def test_a_program_stays_one(tmp_path: Path) -> None:
+def test_an_executable_file_stays_executable(tmp_path: Path) -> None:
     (tmp_path / "a").touch(mode=0o755)
     copy(tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "b").stat().st_mode & 0o777 == 0o555
 
 
-def test_half_a_copy_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incomplete_copy_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fill(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -79,6 +79,6 @@ def test_half_a_copy_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert not (tmp_path / "b").exists()
 
 
-def test_folders_are_spread_where_the_disk_can(tmp_path: Path) -> None:
+def test_spread_accepts_any_disk_and_missing_folders(tmp_path: Path) -> None:
     spread(tmp_path)
     spread(tmp_path / "nowhere")

@@ -40,14 +40,14 @@ def alive(pid: int) -> bool:
 
 
 def gone(pid: int) -> bool:
-    """Whether the process is gone; its parent may take an instant to notice its end."""
+    """Return whether the process has ended; its parent may notice that after a moment."""
     deadline = time.monotonic() + 60
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     return not alive(pid)
 
 
-def test_up_is_up_once_and_down_ends_it(home: Home) -> None:
+def test_up_starts_one_server_and_down_stops_it(home: Home) -> None:
     assert daemon.running(home) is None
     assert daemon.down(home) is False
     address = up(home)
@@ -66,7 +66,7 @@ def test_up_is_up_once_and_down_ends_it(home: Home) -> None:
     assert "stopped" in home.server_log.read_text()
 
 
-def test_two_ups_at_once_start_one_server(home: Home) -> None:
+def test_two_concurrent_ups_start_one_server(home: Home) -> None:
     code = (
         "import sys; from pathlib import Path; from local.emulator import daemon; "
         "from local.emulator.home import Home; "
@@ -121,7 +121,7 @@ def test_a_killed_server_keeps_every_object_it_acknowledged(home: Home) -> None:
     assert list(home.objects.glob("incoming/*")) == []
 
 
-def test_a_taken_port_is_named_when_asked_for_and_another_chosen_when_not(
+def test_a_requested_port_in_use_is_an_error_and_otherwise_another_is_chosen(
     home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -141,7 +141,7 @@ def test_a_taken_port_is_named_when_asked_for_and_another_chosen_when_not(
         up(home, None)
 
 
-def test_a_server_file_that_lies_is_not_believed(home: Home) -> None:
+def test_a_wrong_server_file_is_ignored(home: Home) -> None:
     address = up(home)
     truth = json.loads(home.server_file.read_text())
     home.server_file.write_text(json.dumps(truth | {"pid": os.getpid()}))
@@ -156,7 +156,7 @@ def test_a_server_file_that_lies_is_not_believed(home: Home) -> None:
     assert not home.server_file.exists()
 
 
-def test_a_server_of_another_home_is_not_ours(home: Home, tmp_path: Path) -> None:
+def test_a_server_of_another_home_is_not_found(home: Home, tmp_path: Path) -> None:
     other = Home.find(tmp_path / "other")
     theirs = up(other)
     try:
@@ -167,7 +167,7 @@ def test_a_server_of_another_home_is_not_ours(home: Home, tmp_path: Path) -> Non
         daemon.down(other)
 
 
-def test_why_a_server_did_not_start_is_told(home: Home) -> None:
+def test_the_reason_why_a_server_did_not_start_is_shown(home: Home) -> None:
     home.database.mkdir()
     with pytest.raises(DaemonError, match=f"unable to open database file .*{home.server_log}"):
         up(home)
@@ -175,7 +175,7 @@ def test_why_a_server_did_not_start_is_told(home: Home) -> None:
     assert lock.holder(home.path / lock.SERVER) is None
 
 
-def test_a_full_disk_is_told(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.server_log.touch()
     full = shutil.disk_usage(home.path)._replace(free=0)
     monkeypatch.setattr("shutil.disk_usage", lambda _path: full)
@@ -194,7 +194,7 @@ def test_a_server_that_does_not_end_is_killed(home: Home, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("how", ["down", "up"])
-def test_what_a_killed_server_left_running_is_ended(
+def test_containers_left_running_by_a_killed_server_are_ended(
     home: Home, how: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     address = up(home)

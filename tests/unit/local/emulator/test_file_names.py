@@ -12,11 +12,11 @@ from local.emulator.home import Home
 
 @pytest.fixture
 def ignoring(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that takes names that differ in case for one."""
+    """Simulate a case-insensitive disk."""
     monkeypatch.setattr(subject, "ignores_case", lambda _path: True)
 
 
-def test_names_stay_as_they_are_where_case_counts(tmp_path: Path) -> None:
+def test_names_are_unchanged_on_a_case_sensitive_disk(tmp_path: Path) -> None:
     (tmp_path / "Cat").mkdir()
     assert not ignores_case(tmp_path / "Cat")
     assert file_name(tmp_path / "Cat", "Tiger") == "Tiger"
@@ -25,8 +25,8 @@ def test_names_stay_as_they_are_where_case_counts(tmp_path: Path) -> None:
     assert not ignores_case(tmp_path / "1234" / "none")
 
 
-def test_a_link_by_the_other_name_is_the_same_folder(tmp_path: Path) -> None:
-    """What a disk that ignores case shows."""
+def test_a_link_that_differs_only_in_case_is_the_same_folder(tmp_path: Path) -> None:
+    """A case-insensitive disk looks like this."""
     (tmp_path / "Cat").mkdir()
     (tmp_path / "cAT").symlink_to("Cat")
     assert ignores_case(tmp_path / "Cat")
@@ -35,7 +35,7 @@ def test_a_link_by_the_other_name_is_the_same_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("ignoring")
-def test_names_differ_in_more_than_case_where_it_is_ignored(tmp_path: Path) -> None:
+def test_names_differ_in_more_than_case_on_a_case_insensitive_disk(tmp_path: Path) -> None:
     names = [file_name(tmp_path, name) for name in ("tiger", "Tiger", "TIGER")]
     assert names[0] == "tiger"
     assert len({name.lower() for name in names}) == 3
@@ -71,7 +71,9 @@ def in_processes(home: Home) -> Path:
 
 @pytest.mark.usefixtures("ignoring")
 @pytest.mark.parametrize("store", [in_jobs, in_log_groups, in_log_streams, in_processes])
-def test_what_a_home_holds_is_kept_apart(store: Callable[[Home], Path], tmp_path: Path) -> None:
+def test_stored_names_that_differ_in_case_get_distinct_files(
+    store: Callable[[Home], Path], tmp_path: Path
+) -> None:
     home = Home.find(tmp_path / "home")
     home.logs.mkdir()
     names = [path.name.lower() for path in store(home).iterdir() if "iger" in path.name]
@@ -79,7 +81,7 @@ def test_what_a_home_holds_is_kept_apart(store: Callable[[Home], Path], tmp_path
 
 
 @pytest.mark.usefixtures("ignoring")
-def test_a_home_has_one_path_and_so_one_id(tmp_path: Path) -> None:
+def test_a_home_has_one_path_and_one_id(tmp_path: Path) -> None:
     (tmp_path / "Application Support").mkdir()
     home = Home.find(tmp_path / "Application Support" / "berth")
     other = Home.find(tmp_path / "application support" / "Berth")

@@ -10,7 +10,7 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
-def test_a_home_is_its_owners_alone(tmp_path: Path) -> None:
+def test_a_home_is_accessible_only_to_its_owner(tmp_path: Path) -> None:
     assert mode(Home.find(tmp_path / "a" / "new").path) == 0o700
     empty = tmp_path / "empty"
     empty.mkdir(mode=0o755)
@@ -22,7 +22,7 @@ def test_a_home_is_its_owners_alone(tmp_path: Path) -> None:
     assert mode(Home.find(earlier).path) == 0o700
 
 
-def test_a_folder_of_other_things_is_not_closed_to_others(tmp_path: Path) -> None:
+def test_permissions_of_an_existing_folder_are_not_changed(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o755)
@@ -34,16 +34,16 @@ def test_a_folder_of_other_things_is_not_closed_to_others(tmp_path: Path) -> Non
     assert Home.find(shared).path == shared
 
 
-def test_another_users_folder_is_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_users_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 4321)
     with pytest.raises(UserError, match="another user's folder"):
         Home.find(tmp_path)
 
 
-def test_a_user_without_a_home_folder_is_told_to_choose_one(
+def test_a_user_without_a_home_folder_must_choose_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As `docker run --user 12345` in an image that does not know that user."""
+    """An example is `docker run --user 12345` in an image without that user."""
 
     def unknown(uid: int) -> None:
         raise KeyError(uid)
@@ -56,7 +56,7 @@ def test_a_user_without_a_home_folder_is_told_to_choose_one(
     assert Home.find(tmp_path / "home").path == tmp_path / "home"
 
 
-def test_a_file_is_no_home(tmp_path: Path) -> None:
+def test_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="file: "):
         Home.find(tmp_path / "file")
@@ -65,7 +65,7 @@ def test_a_file_is_no_home(tmp_path: Path) -> None:
 def test_a_disk_without_permissions_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a Windows drive under WSL, where a change of mode succeeds and changes nothing."""
+    """On a Windows drive under WSL, for example, changing a mode succeeds without effect."""
     (tmp_path / "drive").mkdir(mode=0o755)
     (tmp_path / "drive").chmod(0o777)
     monkeypatch.setattr(Path, "chmod", lambda *_: None)

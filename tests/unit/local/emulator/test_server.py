@@ -16,14 +16,14 @@ from local.emulator.server import PortTaken, Server
 from tests.unit.local.emulator.server_harness import FakeIdleExecutor, Signed, client, serve
 
 
-def test_health_says_who_answers(server: Server, home: Home) -> None:
+def test_health_identifies_the_server(server: Server, home: Home) -> None:
     health = requests.get(f"{server.url}/_berth/health", timeout=60).json()
     assert (health["status"], health["executor"]) == ("ok", "process")
     assert health["home"] == str(home.path)
     assert requests.get(f"{server.url}/_berth/other", timeout=60).status_code == 404
 
 
-def test_asked_to_stop_it_lets_the_process_end(server: Server) -> None:
+def test_a_signed_shutdown_request_ends_the_server(server: Server) -> None:
     waiting = threading.Thread(target=server.wait)
     waiting.start()
     assert requests.get(f"{server.url}/_berth/shutdown", timeout=60).status_code == 404
@@ -47,7 +47,7 @@ def test_asked_to_stop_it_lets_the_process_end(server: Server) -> None:
         {"Sec-Fetch-Site": "cross-site"},
     ],
 )
-def test_a_web_page_of_somebody_else_is_refused(server: Server, headers: dict[str, str]) -> None:
+def test_requests_from_other_web_pages_are_refused(server: Server, headers: dict[str, str]) -> None:
     client(server.url, "s3").create_bucket(Bucket="bucket")
     answer = requests.post(f"{server.url}/_berth/shutdown", headers=headers, timeout=60)
     assert answer.status_code == 403
@@ -62,7 +62,7 @@ def test_a_web_page_of_somebody_else_is_refused(server: Server, headers: dict[st
     assert "Access-Control-Allow-Origin" not in requests.get(server.url, timeout=60).headers
 
 
-def test_each_service_by_its_signature(server: Server) -> None:
+def test_each_service_is_found_by_its_signature(server: Server) -> None:
     assert client(server.url, "sagemaker").list_training_jobs()["TrainingJobSummaries"] == []
     assert client(server.url, "s3").list_buckets()["Buckets"] == []
     runtime = client(server.url, "sagemaker-runtime")
@@ -71,7 +71,7 @@ def test_each_service_by_its_signature(server: Server) -> None:
     assert error.value.response["Error"]["Code"] == "ValidationError"
 
 
-def test_regions_are_apart(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_regions_are_separate(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeIdleExecutor, "check_image", lambda _self, _image: None)
     model = {
         "ModelName": "model",
@@ -117,7 +117,7 @@ def test_every_request_is_a_line_in_the_log(
         "iam ListRoles 200",
         "sagemaker ListModels 200",
     ]
-    deadline = time.monotonic() + 60  # a line follows the answer, in the server's own thread
+    deadline = time.monotonic() + 60  # a line is written after the response, in the server's thread
 
     def told() -> list[str]:
         return [" ".join(record.getMessage().split()[:3]) for record in caplog.records]
@@ -127,7 +127,7 @@ def test_every_request_is_a_line_in_the_log(
     assert told() == expected
 
 
-def test_a_taken_port_is_named_and_nothing_is_left(home: Home) -> None:
+def test_a_port_in_use_is_named_and_no_files_are_left(home: Home) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(PortTaken, match=rf"port {port}: .*--port or BERTH_PORT"):
@@ -136,13 +136,13 @@ def test_a_taken_port_is_named_and_nothing_is_left(home: Home) -> None:
         assert server.port == port
 
 
-def test_leftovers_are_removed_before_anything_starts(home: Home) -> None:
+def test_containers_of_an_earlier_server_are_removed_first(home: Home) -> None:
     executor = FakeIdleExecutor()
     with Server(home, executor=executor):
         assert executor.reaped == 1
 
 
-def test_jobs_recover_before_who_waits_for_them_and_stop_after(
+def test_services_recover_before_their_dependents_and_stop_after_them(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
@@ -167,7 +167,7 @@ def test_jobs_recover_before_who_waits_for_them_and_stop_after(
     ]
 
 
-def test_nobody_is_answered_before_the_recovery(
+def test_no_request_is_answered_before_the_recovery(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = serve(home)
@@ -190,21 +190,21 @@ def test_a_second_server_in_a_process_is_refused(server: Server, tmp_path: Path)
     assert client(server.url, "s3").list_buckets()["Buckets"] == []
 
 
-def test_a_stopped_server_has_closed_its_port(home: Home) -> None:
+def test_a_stopped_server_closes_its_port(home: Home) -> None:
     with serve(home) as server:
         url = server.url
     with pytest.raises(requests.ConnectionError):
         requests.get(f"{url}/_berth/health", timeout=60)
 
 
-def test_an_error_of_the_sagemaker_service_has_its_shape(server: Server) -> None:
+def test_an_error_of_the_sagemaker_service_has_the_right_shape(server: Server) -> None:
     sagemaker = client(server.url, "sagemaker")
     with pytest.raises(sagemaker.exceptions.ClientError) as error:
         sagemaker.describe_training_job(TrainingJobName="missing")
     assert "not found" in json.dumps(error.value.response["Error"]).lower()
 
 
-def test_a_client_is_told_to_continue_once(server: Server) -> None:
+def test_a_client_gets_100_continue_once(server: Server) -> None:
     head = "PUT /_berth/health HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(f"{head}Content-Length: 1\r\nConnection: close\r\n\r\na".encode())
@@ -213,7 +213,7 @@ def test_a_client_is_told_to_continue_once(server: Server) -> None:
     assert b"HTTP/1.1 404 " in answer
 
 
-def test_apis_that_are_signed_as_sagemakers_are_named(server: Server) -> None:
+def test_unsupported_apis_signed_for_sagemaker_are_refused(server: Server) -> None:
     metrics, features = (
         client(server.url, service)
         for service in ("sagemaker-metrics", "sagemaker-featurestore-runtime")

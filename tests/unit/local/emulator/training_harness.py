@@ -1,4 +1,4 @@
-"""Training jobs on fakes, with a way to wait for them."""
+"""A harness for training jobs that waits for their states."""
 
 import time
 from collections.abc import Callable
@@ -21,7 +21,7 @@ REGION = "us-east-1"
 
 @dataclass
 class TrainingHarness:
-    """Training jobs and what they run with."""
+    """Training jobs and the services they use."""
 
     context: Context
     objects: FakeObjects
@@ -29,13 +29,13 @@ class TrainingHarness:
     jobs: TrainingJobs
 
     def restart(self) -> "TrainingHarness":
-        """Another server on the same home."""
+        """Return another server on the same home."""
         again = build(self.context.home.path.parent, self.context.executor, self.objects, self.logs)
         again.jobs.recover()
         return again
 
     def services(self) -> Services:
-        """What the API calls."""
+        """Return the services that the API calls."""
         return replace(Services.build(self.context), training=self.jobs)
 
     def record(self, name: str = "job") -> Record:
@@ -47,7 +47,7 @@ class TrainingHarness:
     def wait(
         self, name: str = "job", *, until: Callable[[dict[str, Any]], bool] | None = None
     ) -> dict[str, Any]:
-        """The body once `until` holds; by default once the job has ended and its thread too."""
+        """Return the body once `until` is true; by default once job and thread have ended."""
         store = self.context.store
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
@@ -62,7 +62,7 @@ class TrainingHarness:
         raise AssertionError(f"{name} did not get there: {self.body(name)}")
 
     def wait_for_metrics(self, count: int, name: str = "job") -> None:
-        """Return when so many metrics were found in the job's log."""
+        """Wait until this many metrics were found in the job's log."""
         self.wait(name, until=lambda _: len(self.jobs.metrics(name)) >= count)
 
     def statuses(self, name: str = "job") -> list[str]:
@@ -84,7 +84,7 @@ def build(
     logs: FakeLogs | None = None,
     **options: Any,
 ) -> TrainingHarness:
-    """A harness whose home is `folder/home`."""
+    """Return a harness whose home is `folder/home`."""
     home = Home.find(folder / "home")
     kept = objects or FakeObjects(folder / "s3")
     written = logs or FakeLogs()
@@ -97,7 +97,7 @@ def build(
 def request(
     name: str = "job", hyperparameters: dict[str, str] | None = None, **changes: Any
 ) -> dict[str, Any]:
-    """A CreateTrainingJob request for the toy; members of value None are left out."""
+    """Return a CreateTrainingJob request for the toy, without members whose value is None."""
     whole: dict[str, Any] = {
         "TrainingJobName": name,
         "HyperParameters": {"epochs": "2", "seconds": "0.02", **(hyperparameters or {})},

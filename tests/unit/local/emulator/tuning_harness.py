@@ -1,4 +1,4 @@
-"""A harness for tuning jobs: requests, and training jobs that act out a script in milliseconds."""
+"""A harness for tuning jobs: requests, and training jobs that run a script in milliseconds."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ METRIC = "toy:score"
 
 @dataclass
 class FakeRun:
-    """What a training job does: emits these values, then ends like this."""
+    """The script of a training job: it emits these values, then ends with this status."""
 
     reports: list[float] = field(default_factory=list)
     status: str = "Completed"
@@ -30,7 +30,7 @@ class FakeRun:
 
 
 class FakeTrainingJobs:
-    """Stands in for `TrainingJobs`: the same calls, and records that change the same way."""
+    """Replaces `TrainingJobs`, with the same calls and the same changes of records."""
 
     def __init__(self, context: Context, script: Callable[[dict[str, str]], FakeRun]) -> None:
         self.context, self.script = context, script
@@ -76,7 +76,7 @@ class FakeTrainingJobs:
         return record
 
     def recover(self) -> None:
-        """As the real one: what was running runs again, from its start."""
+        """Restart running jobs from their start, like the real service."""
         for name in self.running():
             self._points.setdefault(name, [])
             body = self.context.store.get(Kind.TRAINING_JOB, name).body
@@ -143,7 +143,7 @@ class FakeTrainingJobs:
 
 @dataclass
 class TuningHarness:
-    """A context with scripted training jobs and the tuning jobs under test."""
+    """Scripted training jobs and the tuning jobs under test."""
 
     context: Context
     training: FakeTrainingJobs
@@ -164,7 +164,7 @@ class TuningHarness:
         return cls(context, training, TuningJobs(context, training, poll=0.02))
 
     def close(self) -> None:
-        """As a server that dies: nothing is ended, the records stay as they are."""
+        """Close like a server that dies: no job is ended and no record is changed."""
         self.tuning.shutdown()
         self.training.close()
         self.context.store.close()
@@ -173,18 +173,18 @@ class TuningHarness:
         return self.context.store.get(Kind.TUNING_JOB, name).body
 
     def wait(self, until: Callable[[], bool], seconds: float = 20.0) -> None:
-        """Return when `until` holds; it is called after every change."""
+        """Wait until `until` is true; it is called after every change."""
         changed = self.context.store.changed
         with changed:
             assert changed.wait_for(until, seconds), "timed out"
 
     def ended(self, name: str = "job") -> dict[str, Any]:
-        """Describe's answer once the job is over."""
+        """Wait for the end of the job and return Describe's response."""
         self.wait(lambda: self.job(name)["HyperParameterTuningJobStatus"] in TERMINAL)
         return self.job(name)
 
     def trials(self, name: str = "job") -> list[Record]:
-        """The training jobs of a tuning job, by number."""
+        """Return the training jobs of a tuning job by number."""
         records = self.context.store.every(Kind.TRAINING_JOB)
         return sorted(
             (each for each in records if each.name.startswith(f"{name}-")),
@@ -192,7 +192,7 @@ class TuningHarness:
         )
 
     def tuned(self, name: str = "job") -> list[dict[str, str]]:
-        """The hyperparameters of its trials, by number."""
+        """Return the hyperparameters of its trials by number."""
         return [each.private["tuning"]["TunedHyperParameters"] for each in self.trials(name)]
 
 
@@ -218,7 +218,7 @@ def tuning_request(
     definition: dict[str, Any] | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    """A CreateHyperParameterTuningJob request."""
+    """Return a CreateHyperParameterTuningJob request."""
     resource = {"MaxParallelTrainingJobs": parallel, **(limits or {})}
     if jobs is not None:
         resource["MaxNumberOfTrainingJobs"] = jobs

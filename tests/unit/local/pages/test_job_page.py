@@ -53,7 +53,7 @@ class ReadPage(HTMLParser):
             self.headings[-1] += data
 
 
-def test_everything_a_job_left_is_on_one_page(job_folder: Path) -> None:
+def test_the_whole_output_of_a_job_is_on_one_page(job_folder: Path) -> None:
     page = ReadPage(write_report_page(JOB, job_folder))
     assert "92.50%" in page.text
     for row in (
@@ -75,7 +75,7 @@ def test_everything_a_job_left_is_on_one_page(job_folder: Path) -> None:
     assert shown == ["Loss, accuracy and learning rate", "Confusion matrix", "other"]
 
 
-def test_names_are_text_and_nothing_is_loaded(job_folder: Path) -> None:
+def test_names_are_escaped_and_no_resources_are_loaded(job_folder: Path) -> None:
     written = write_report_page(JOB | {"FailureReason": EVIL}, job_folder)
     page = ReadPage(written)
     assert page.text.count(EVIL) == 3
@@ -87,7 +87,7 @@ def test_names_are_text_and_nothing_is_loaded(job_folder: Path) -> None:
     assert "default-src 'none'" in text.replace("&#39;", "'")
 
 
-def test_a_job_that_left_nothing(tmp_path: Path) -> None:
+def test_a_job_without_output(tmp_path: Path) -> None:
     job = JOB | {"TrainingJobStatus": "Failed", "FailureReason": "no luck"}
     page = ReadPage(write_report_page(job, tmp_path / "first"))
     assert "no luck" in page.text
@@ -95,7 +95,9 @@ def test_a_job_that_left_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["[]", "{", "{}", '{"images": 3}', "null", "[" * 5000])
-def test_an_evaluation_of_another_shape_costs_itself_alone(job_folder: Path, content: str) -> None:
+def test_an_invalid_evaluation_does_not_affect_the_rest_of_the_page(
+    job_folder: Path, content: str
+) -> None:
     (job_folder / "output/data/evaluation.json").write_text(content)
     (job_folder / "output/data/metrics.jsonl").write_text(content)
     page = ReadPage(write_report_page(JOB, job_folder))
@@ -138,7 +140,7 @@ def test_interruptions_are_listed(tmp_path: Path) -> None:
     assert [each for each in headings if each.startswith("Interrupted 1")]
 
 
-def test_what_a_fit_job_found_is_shown(job_folder: Path) -> None:
+def test_the_findings_of_a_fit_job_are_shown(job_folder: Path) -> None:
     (job_folder / "output" / "data" / "fit.json").write_text(
         json.dumps(FIT | {"advice": f"photograph {EVIL}"})
     )
@@ -153,6 +155,6 @@ def test_what_a_fit_job_found_is_shown(job_folder: Path) -> None:
     assert "mirrored images are known as well" in page.text
 
 
-def test_a_fit_that_is_none_is_said_in_its_place(job_folder: Path) -> None:
+def test_an_invalid_fit_report_is_named_on_the_page(job_folder: Path) -> None:
     (job_folder / "output" / "data" / "fit.json").write_text("[]")
     assert "not a fit report by berth" in ReadPage(write_report_page(JOB, job_folder)).text

@@ -54,7 +54,7 @@ def test_the_whole_page() -> None:
     assert max(strengths.values()) == strengths[max(strengths)] == 1.0
 
 
-def test_the_smallest_is_the_strongest_where_the_objective_is_minimised() -> None:
+def test_the_smallest_value_has_the_strongest_colour_if_the_objective_is_minimised() -> None:
     job = tuning_job()
     job["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]["Type"] = "Minimize"
     data = charts(drawn(ENTRIES, job))["coordinates"]["data"]
@@ -62,14 +62,14 @@ def test_the_smallest_is_the_strongest_where_the_objective_is_minimised() -> Non
     assert strengths[min(strengths)] == 1.0
 
 
-def test_nothing_is_loaded_from_anywhere() -> None:
+def test_no_resources_are_loaded() -> None:
     text = drawn(ENTRIES)
     assert not re.search(r"<script[^>]*\ssrc", text)
     assert not re.search(r"<(link|img|iframe)\b", text)
     assert "default-src &#39;none&#39;" in text
 
 
-def test_names_are_text() -> None:
+def test_names_are_escaped() -> None:
     evil = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
     entries = [
         trial(n, "Completed", value, **{evil: f"0.0{n}"}, epochs=str(n + 1), batch_size="32")
@@ -81,8 +81,8 @@ def test_names_are_text() -> None:
     text = drawn(entries, job)
     assert "<img" not in text
     assert "<script>alert" not in text
-    assert "alert(2)" in text  # it is there, as text
-    assert "<img" not in json.dumps(charts(text))  # Plotly reads tags in its texts
+    assert "alert(2)" in text  # it is shown, as text
+    assert "<img" not in json.dumps(charts(text))  # Plotly interprets tags in its texts
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_names_are_text() -> None:
         ),
     ],
 )
-def test_too_little_to_draw(entries: list[dict[str, Any]], words: str) -> None:
+def test_too_few_trials_for_a_chart(entries: list[dict[str, Any]], words: str) -> None:
     assert words in drawn(entries)
 
 

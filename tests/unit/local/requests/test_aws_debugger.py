@@ -31,7 +31,7 @@ def members(monitoring: Monitoring = EVERYTHING, **hyperparameters: str) -> dict
     return aws_debugger(monitoring, job, "job", "eu-west-1")
 
 
-def test_the_accounts_are_those_of_sagemakers_sdk() -> None:
+def test_the_accounts_equal_those_of_sagemakers_sdk() -> None:
     spec = importlib.util.find_spec("sagemaker")
     assert spec is not None
     folder = Path((spec.submodule_search_locations or [])[0])
@@ -47,16 +47,16 @@ def test_the_accounts_are_those_of_sagemakers_sdk() -> None:
         ("cn-north-1", "618459771430.dkr.ecr.cn-north-1.amazonaws.com.cn"),
     ],
 )
-def test_the_regions_image(region: str, registry: str) -> None:
+def test_the_image_of_the_region(region: str, registry: str) -> None:
     assert evaluator_image(region) == f"{registry}/sagemaker-debugger-rules:latest"
 
 
-def test_a_region_without_one() -> None:
+def test_a_region_without_an_image() -> None:
     with pytest.raises(UserError, match="found region eu-south-2, expected one of af-south-1, "):
         evaluator_image("eu-south-2")
 
 
-def test_sagemaker_takes_the_request() -> None:
+def test_the_request_is_valid_for_sagemaker() -> None:
     request = replace(PLAIN, debugger=members()).request("job")
     accepted("CreateTrainingJob", request)
     assert [rule["RuleConfigurationName"] for rule in request["DebugRuleConfigurations"]][-1] == (
@@ -69,7 +69,7 @@ def test_sagemaker_takes_the_request() -> None:
     }
 
 
-def test_only_what_is_asked_for_is_in_it() -> None:
+def test_the_request_contains_only_requested_features() -> None:
     assert list(members(Monitoring(debug=True))) == ["DebugHookConfig", "DebugRuleConfigurations"]
     assert list(members(Monitoring(profile=True))) == [
         "ProfilerConfig",
@@ -77,7 +77,7 @@ def test_only_what_is_asked_for_is_in_it() -> None:
     ]
 
 
-def test_the_action_is_what_sagemakers_sdk_writes() -> None:
+def test_the_action_equals_that_of_sagemakers_sdk() -> None:
     actions = pytest.importorskip("smdebug_rulesconfig.actions.actions")
     action = actions.StopTraining()
     action.update_training_job_prefix_if_not_specified("job")
@@ -89,7 +89,7 @@ def test_the_action_is_what_sagemakers_sdk_writes() -> None:
     assert "action_json" not in rules["DeadRelu"]
 
 
-def test_our_hook_understands_the_collections(tmp_path: Path) -> None:
+def test_our_hook_accepts_the_collections(tmp_path: Path) -> None:
     config = tmp_path / "input" / "config"
     config.mkdir(parents=True)
     hook = members(save_interval="100")["DebugHookConfig"]
@@ -111,7 +111,7 @@ def test_a_rules_own_collections_are_kept_too() -> None:
     assert names == ["losses", "biases"]
 
 
-def test_how_often_is_the_hyperparameters_to_say() -> None:
+def test_intervals_are_set_by_the_hyperparameters() -> None:
     assert members()["ProfilerConfig"]["ProfilingIntervalInMilliseconds"] == 500
     told = members(EVERYTHING, **{"profile-interval": "100", "save-interval": "7"})
     assert told["ProfilerConfig"]["ProfilingIntervalInMilliseconds"] == 100
@@ -119,7 +119,7 @@ def test_how_often_is_the_hyperparameters_to_say() -> None:
     assert losses == {"train.save_interval": "7", "eval.save_interval": "1"}
 
 
-def test_what_aws_would_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_that_aws_would_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="built-in rules only; omit --rules-file"):
         members(Monitoring(debug=True, rules_file="mine.py"))
     long = {"ExplodingTensor_tensor_regex": "x" * 257}

@@ -41,7 +41,7 @@ def given(**hyperparameters: str) -> TrainingJobRequest:
     return replace(JOB, hyperparameters={**JOB.hyperparameters, **hyperparameters})
 
 
-def test_a_frozen_backbone_is_shared() -> None:
+def test_features_of_a_frozen_backbone_are_shared() -> None:
     whole = search("lr=0.001:0.1:log", "epochs=2:4", "dropout=0:0.5", "head_hidden=16,32")
     assert problem(whole, JOB) is None
     assert problem(whole, given(feature_cache="on", batch_size="8", mixup="0.2")) is None
@@ -63,7 +63,7 @@ def test_a_frozen_backbone_is_shared() -> None:
         (("lr=0.1:1",), {"features_only": "true"}, "features_only=true trains nothing"),
     ],
 )
-def test_what_forbids_it_is_one_line(
+def test_reasons_against_sharing_are_one_line(
     ranges: tuple[str, ...], fixed: dict[str, str], line: str
 ) -> None:
     found = problem(search(*ranges), given(**fixed))
@@ -72,7 +72,7 @@ def test_what_forbids_it_is_one_line(
     assert "\n" not in found
 
 
-def test_another_image_and_features_that_are_given_already() -> None:
+def test_another_image_and_an_existing_features_channel() -> None:
     whole = search("lr=0.1:1")
     assert "theirs:1" in str(problem(whole, replace(JOB, image_uri="host/theirs:1")))
     channels = {**JOB.channels, "features": "s3://bucket/features"}
@@ -80,13 +80,13 @@ def test_another_image_and_features_that_are_given_already() -> None:
 
 
 def test_every_hyperparameter_that_features_depend_on_is_known() -> None:
-    """A part of the key that is also a hyperparameter must not be searched."""
+    """No hyperparameter that is part of the features' cache key may be searched."""
     fields = set(Hyperparameters.model_fields)
     assert fields & set(NAMES) <= set(KEYED) <= fields
     assert set(NOT_EXTRACTED) <= fields
 
 
-def test_the_job_that_computes_them() -> None:
+def test_the_job_that_computes_features() -> None:
     whole = search("lr=0.001:0.1:log", "epochs=2:10")
     job = extraction_job(whole, given(profile="true", feature_cache="on"), "ml.g5.xlarge")
     job.check()
@@ -105,14 +105,14 @@ def test_the_job_that_computes_them() -> None:
     assert "MetricDefinitions" not in request["AlgorithmSpecification"]
 
 
-def test_the_most_epochs_of_a_list_decide_how_many_views_there_are() -> None:
+def test_the_largest_number_of_epochs_sets_the_number_of_views() -> None:
     job = extraction_job(search("epochs=2,16,4"), JOB, "ml.g5.xlarge")
     assert job.hyperparameters["epochs"] == "16"
     fixed = extraction_job(search("lr=0.1:1"), given(epochs="7"), "ml.g5.xlarge")
     assert fixed.hyperparameters["epochs"] == "7"
 
 
-def test_trials_get_the_features_on_their_own_instances() -> None:
+def test_trials_receive_the_features_on_their_own_instances() -> None:
     uri = features_uri(JOB, "search-features")
     assert uri == "s3://bucket/jobs/search-features/output/model.tar.gz"
     trials = with_features(JOB, uri, "ml.c5.xlarge")
@@ -126,6 +126,6 @@ def test_trials_get_the_features_on_their_own_instances() -> None:
     assert request["ResourceConfig"]["InstanceCount"] == 2
 
 
-def test_trials_may_be_required_to_use_them() -> None:
+def test_trials_may_be_required_to_use_features() -> None:
     given_twice = required(given(**{"feature-cache": "auto"}))
     assert given_twice.hyperparameters == {**JOB.hyperparameters, "feature_cache": "on"}

@@ -50,7 +50,7 @@ def validate(service: str, operation: str, request: dict[str, Any]) -> None:
         EVERYTHING | {"model_data": "s3://bucket/models", "multi_model": True},
     ],
 )
-def test_botocore_accepts_what_is_built(options: dict[str, Any]) -> None:
+def test_botocore_accepts_the_requests(options: dict[str, Any]) -> None:
     hosting = Hosting(**options)
     validate("sagemaker", "CreateModel", hosting.model())
     validate("sagemaker", "CreateEndpointConfig", hosting.endpoint_config())
@@ -58,7 +58,7 @@ def test_botocore_accepts_what_is_built(options: dict[str, Any]) -> None:
     validate("sagemaker", "UpdateEndpoint", hosting.update())
 
 
-def test_the_least_that_serves() -> None:
+def test_the_minimal_requests() -> None:
     hosting = Hosting(**PLAIN)
     assert hosting.model() == {
         "ModelName": "flowers-20260102-030405-678",
@@ -87,7 +87,7 @@ def test_the_least_that_serves() -> None:
     assert hosting.update() == hosting.endpoint()
 
 
-def test_everything_asked_for_is_in_the_requests() -> None:
+def test_every_option_is_in_the_requests() -> None:
     hosting = Hosting(**EVERYTHING)
     tags = [{"Key": "team", "Value": "a"}]
     assert hosting.model() == {
@@ -149,7 +149,7 @@ def test_gpu_hosts_get_the_driver_torch_needs(kind: str, gpu: bool) -> None:
     assert variant.get("InferenceAmiVersion") == (GPU_AMI if gpu else None)
 
 
-def test_a_long_name_leaves_room_for_the_stamp() -> None:
+def test_a_long_name_is_shortened_for_the_timestamp() -> None:
     hosting = Hosting(**PLAIN | {"name": "a" * 42 + "-" + "b" * 16})
     assert hosting.resource_name == "a" * 42 + "-20260102-030405-678"
     assert len(Hosting(**PLAIN | {"name": "a" * 63}).resource_name) == 63
@@ -181,12 +181,14 @@ def test_a_long_name_leaves_room_for_the_stamp() -> None:
         ),
     ],
 )
-def test_what_aws_would_refuse_is_refused_at_once(change: dict[str, Any], message: str) -> None:
+def test_options_that_aws_would_refuse_are_refused_at_once(
+    change: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UserError, match=message.replace("(", r"\(")):
         Hosting(**PLAIN | change)
 
 
-def test_scaling_tracks_the_calls_of_an_instance() -> None:
+def test_scaling_tracks_invocations_per_instance() -> None:
     scaling = Scaling(1, 4, 300)
     dimension = {
         "ServiceNamespace": "sagemaker",
@@ -217,7 +219,7 @@ def test_an_asynchronous_endpoint_scales_by_its_backlog() -> None:
     assert metric["Dimensions"] == [{"Name": "EndpointName", "Value": "flowers"}]
 
 
-def test_an_end_is_one_schedule_that_deletes_itself() -> None:
+def test_a_deletion_is_one_schedule_that_deletes_itself() -> None:
     request = schedule("flowers", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), ROLE)
     assert request["ScheduleExpression"] == "at(2026-01-02T03:04:05)"
     assert request["ScheduleExpressionTimezone"] == "UTC"
@@ -235,7 +237,7 @@ def test_two_long_names_have_two_schedules() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["s3://bucket/models", "s3://bucket/models/"])
-def test_several_models_are_named_by_their_prefix(prefix: str) -> None:
+def test_a_multi_model_endpoint_has_a_prefix(prefix: str) -> None:
     hosting = Hosting(**PLAIN | {"model_data": prefix, "multi_model": True})
     assert hosting.model()["PrimaryContainer"] == {
         "Image": "berth:latest",
@@ -254,6 +256,8 @@ def test_several_models_are_named_by_their_prefix(prefix: str) -> None:
         ({"async_output": "s3://bucket/answers"}, "found --async-output as well"),
     ],
 )
-def test_what_several_models_cannot_have(changes: dict[str, Any], named: str) -> None:
+def test_options_that_a_multi_model_endpoint_cannot_have(
+    changes: dict[str, Any], named: str
+) -> None:
     with pytest.raises(UserError, match=f"--multi-model: {named}"):
         Hosting(**PLAIN | {"model_data": "s3://bucket/models", "multi_model": True} | changes)

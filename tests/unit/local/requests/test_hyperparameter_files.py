@@ -13,7 +13,7 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def test_what_tune_leaves_train_takes(tmp_path: Path) -> None:
+def test_train_reads_the_file_written_by_tune(tmp_path: Path) -> None:
     values = {"learning_rate": "0.003", "optimizer": "sgd", "freeze": "true", "name": "1e-3"}
     best = {"tuning_job": "search", "objective": {"name": "a", "value": 0.5}}
     for path in write_best(tmp_path / "new", best | {"hyperparameters": values}):
@@ -62,7 +62,7 @@ def test_a_search(tmp_path: Path) -> None:
         ("!!python/object/apply:os.system [ls]", "neither JSON nor YAML"),
     ],
 )
-def test_what_holds_no_hyperparameters(tmp_path: Path, text: str, words: str) -> None:
+def test_files_without_hyperparameters(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(UserError) as refused:
         read_hyperparameters(written(tmp_path, text))
     assert words in str(refused.value)
@@ -78,13 +78,13 @@ def test_what_holds_no_hyperparameters(tmp_path: Path, text: str, words: str) ->
         ("ranges: {a: 0.1:1}\njobs: 3", "found ranges, jobs"),
     ],
 )
-def test_what_holds_no_search(tmp_path: Path, text: str, words: str) -> None:
+def test_files_without_a_search(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(UserError) as refused:
         read_search(written(tmp_path, text))
     assert words in str(refused.value)
 
 
-def test_no_file(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="none: no such file"):
         read_hyperparameters(tmp_path / "none")
 

@@ -8,7 +8,7 @@ from local.errors import UserError
 from local.requests.monitoring import Monitoring, profiler_rules, split_names
 
 
-def test_nothing_asked_for_is_nothing_told() -> None:
+def test_without_options_there_are_no_hyperparameters() -> None:
     Monitoring().check()
     assert Monitoring().hyperparameters() == {}
     assert Monitoring().debug_rules() == ()
@@ -41,7 +41,7 @@ def test_nothing_asked_for_is_nothing_told() -> None:
         ),
     ],
 )
-def test_our_container_understands_what_it_is_told(monitoring: Monitoring) -> None:
+def test_our_container_accepts_the_hyperparameters(monitoring: Monitoring) -> None:
     monitoring.check()
     read = Hyperparameters.parse(monitoring.hyperparameters())
     assert bool(read.debug) is monitoring.debug
@@ -51,7 +51,7 @@ def test_our_container_understands_what_it_is_told(monitoring: Monitoring) -> No
     assert read.profiler_rules() == profiler_rules(monitoring.parameters)
 
 
-def test_what_is_told() -> None:
+def test_the_hyperparameters_for_monitoring() -> None:
     monitoring = Monitoring(
         debug=True,
         rules=("Overfit", "AllZero"),
@@ -71,7 +71,7 @@ def test_what_is_told() -> None:
     assert told == {"debug": "true", "rules": "Overfit,AllZero", "stop_on": "Overfit"}
 
 
-def test_all_own_rules_are_evaluated_when_none_is_named() -> None:
+def test_all_custom_rules_are_evaluated_if_none_is_named() -> None:
     monitoring = Monitoring(debug=True, rules_file="mine.py", own=("Mine", "Other"))
     assert monitoring.hyperparameters()["rules"] == "auto,Mine,Other"
     assert {"Mine", "Other", "Overfit"} <= {rule.name for rule in monitoring.debug_rules()}
@@ -101,12 +101,14 @@ def test_all_own_rules_are_evaluated_when_none_is_named() -> None:
         ({"debug": False, "parameters": {"BatchSize_window": "3"}}, "needs --debug or --profile"),
     ],
 )
-def test_what_is_refused_here_and_not_in_a_container(given: dict[str, Any], line: str) -> None:
+def test_invalid_options_are_refused_before_the_job_starts(
+    given: dict[str, Any], line: str
+) -> None:
     with pytest.raises(UserError) as caught:
         Monitoring(**({"debug": True} | given)).check()
     assert line in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_names_may_have_commas_between_them() -> None:
+def test_names_may_be_separated_by_commas() -> None:
     assert split_names(["Overfit, DeadRelu", "AllZero,"]) == ("Overfit", "DeadRelu", "AllZero")

@@ -17,7 +17,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, 67_890, tzinfo=UTC)
         ("x" * 99, f"berth-{'x' * 37}-20260102-030405-067"),
     ],
 )
-def test_a_jobs_name_says_what_and_when(data: str, expected: str) -> None:
+def test_the_name_of_a_job_has_its_purpose_and_time(data: str, expected: str) -> None:
     name = job_name(data, NOW)
     assert name == expected
     assert len(name) <= 63
@@ -31,10 +31,10 @@ def test_a_tuning_jobs_name_is_shorter() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a-", "a_b", "a b", "x" * 33])
-def test_names_sagemaker_would_refuse(name: str) -> None:
+def test_names_that_sagemaker_would_refuse(name: str) -> None:
     with pytest.raises(UserError, match="--name: found"):
         checked_name(name, TUNING_LIMIT)
 
 
-def test_a_legal_name_is_taken_as_it_is() -> None:
+def test_a_valid_name_is_not_changed() -> None:
     assert checked_name("my-job-1") == "my-job-1"

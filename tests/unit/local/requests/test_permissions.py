@@ -31,7 +31,7 @@ TRAINING: dict[str, Any] = {
 
 
 def actions(policy: dict[str, Any]) -> dict[str, list[str]]:
-    """Resources by action."""
+    """Return the resources of each action."""
     found: dict[str, list[str]] = {}
     for statement in policy["Statement"]:
         resources = statement["Resource"]
@@ -42,7 +42,7 @@ def actions(policy: dict[str, Any]) -> dict[str, list[str]]:
     return found
 
 
-def test_who_sends_a_training_job() -> None:
+def test_the_caller_of_a_training_job() -> None:
     needed = actions(
         caller_policy([("CreateTrainingJob", TRAINING)], region=REGION, account=ACCOUNT)
     )
@@ -86,7 +86,7 @@ def test_the_role_of_a_job_that_logs_to_managed_mlflow(kind: str, app: bool) -> 
     assert not any("mlflow" in action.lower() for action in needed("https://tracking.example"))
 
 
-def test_the_role_of_a_job_that_awss_rules_may_stop() -> None:
+def test_the_role_of_a_job_that_rules_of_aws_may_stop() -> None:
     image = "503895931360.dkr.ecr.eu-west-1.amazonaws.com/sagemaker-debugger-rules:latest"
     stop = {"rule_to_invoke": "Overfit", "action_json": '{"name": "stoptraining"}'}
     rule = {"RuleConfigurationName": "a", "RuleEvaluatorImage": image, "RuleParameters": stop}
@@ -115,7 +115,7 @@ def test_a_tuning_jobs_trials_are_followed() -> None:
     assert needed["iam:PassRole"] == [ROLE]
 
 
-def test_nothing_more_than_asked_for() -> None:
+def test_only_the_necessary_actions_are_allowed() -> None:
     plain = {
         key: value
         for key, value in TRAINING.items()
@@ -129,7 +129,7 @@ def test_nothing_more_than_asked_for() -> None:
     assert "sagemaker:AddTags" not in everything
 
 
-def test_an_end_and_scaling() -> None:
+def test_a_deletion_schedule_and_scaling() -> None:
     from datetime import UTC, datetime
 
     sent = [
@@ -173,7 +173,7 @@ def test_a_role_passed_to_two_services_is_two_statements() -> None:
 
 
 @pytest.mark.parametrize("operation", sorted(OPERATIONS))
-def test_every_operation_and_its_company_exist(operation: str) -> None:
+def test_every_operation_and_its_related_operations_exist(operation: str) -> None:
     facts = OPERATIONS[operation]
     runtime = "sagemaker-runtime" if operation == "InvokeEndpoint" else facts.service
     session = botocore.session.get_session()
@@ -182,7 +182,7 @@ def test_every_operation_and_its_company_exist(operation: str) -> None:
     assert {operation, *facts.also} <= names
 
 
-def test_objects_are_the_buckets() -> None:
+def test_objects_belong_to_their_bucket() -> None:
     sent = [(name, {"Bucket": "b", "Key": "p/*"}) for name in S3_OPERATIONS]
     needed = actions(caller_policy(sent, region=REGION, account=ACCOUNT))
     assert needed["s3:PutObject"] == needed["s3:DeleteObject"] == ["arn:aws:s3:::b/p/*"]
@@ -193,7 +193,7 @@ def test_objects_are_the_buckets() -> None:
     ("region", "partition"),
     [("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov"), ("us-iso-east-1", "aws-iso")],
 )
-def test_arns_of_another_partition(region: str, partition: str) -> None:
+def test_arns_in_another_partition(region: str, partition: str) -> None:
     image = f"{ACCOUNT}.dkr.ecr.{region}.amazonaws.com.cn/berth:latest"
     training = TRAINING | {
         "RoleArn": f"arn:{partition}:iam::{ACCOUNT}:role/berth",

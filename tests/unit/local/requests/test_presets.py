@@ -51,7 +51,7 @@ def batch_sizes(*values: str) -> Range:
         ),
     ],
 )
-def test_what_a_preset_searches(
+def test_the_ranges_of_a_preset(
     name: str, ranges: tuple[Range, ...], fixed: dict[str, str], jobs: int, parallel: int
 ) -> None:
     preset = find_preset(name)
@@ -61,7 +61,7 @@ def test_what_a_preset_searches(
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_our_image_takes_every_preset(name: str) -> None:
+def test_our_image_accepts_every_preset(name: str) -> None:
     preset = find_preset(name)
     job = TrainingJobRequest(
         "berth:latest",

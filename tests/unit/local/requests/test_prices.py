@@ -40,13 +40,13 @@ def test_training_is_price_times_instances_times_runtime() -> None:
     assert cost.detail == "2 x ml.m5.xlarge at 0.23 USD/h for at most 2 h"
 
 
-def test_spot_is_bounded_by_on_demand() -> None:
+def test_the_spot_price_is_at_most_the_on_demand_price() -> None:
     (cost,) = maximum_costs([("CreateTrainingJob", TRAINING | {"EnableManagedSpotTraining": True})])
     assert cost.usd == pytest.approx(0.92)
     assert "spot" in cost.detail
 
 
-def test_without_a_limit_a_job_may_run_a_day() -> None:
+def test_without_a_limit_a_job_may_run_for_a_day() -> None:
     request = {"TrainingJobName": "job", "ResourceConfig": RESOURCES}
     (cost,) = maximum_costs([("CreateTrainingJob", request)])
     assert cost.usd == pytest.approx(0.23 * 2 * 24)
@@ -68,12 +68,12 @@ def test_instance_groups_are_added() -> None:
     assert cost.usd == pytest.approx((0.23 + 1.408) * 2)
 
 
-def test_tuning_is_all_its_jobs() -> None:
+def test_tuning_costs_all_its_jobs() -> None:
     (cost,) = maximum_costs([("CreateHyperParameterTuningJob", tuning(MaxNumberOfTrainingJobs=8))])
     assert cost.usd == pytest.approx(0.23 * 2 * 8)
 
 
-def test_a_grid_is_all_its_combinations() -> None:
+def test_a_grid_costs_all_its_combinations() -> None:
     request = tuning()
     request["HyperParameterTuningJobConfig"] |= {
         "Strategy": "Grid",
@@ -94,7 +94,7 @@ def test_tuning_ends_with_its_own_time_limit() -> None:
     assert cost.usd == pytest.approx(0.23 * 2 * 8)
 
 
-def test_an_unknown_price_is_never_nothing() -> None:
+def test_an_unknown_price_is_never_zero() -> None:
     request = TRAINING | {
         "ResourceConfig": {"InstanceType": "ml.p9.huge", "InstanceCount": 1, "VolumeSizeInGB": 1}
     }
@@ -123,7 +123,7 @@ def test_an_endpoint_costs_until_it_is_deleted() -> None:
     )
 
 
-def test_an_endpoint_with_an_end_costs_until_then() -> None:
+def test_an_endpoint_with_a_time_to_live_costs_until_then() -> None:
     config = ("CreateEndpointConfig", HOSTING.endpoint_config())
     tagged = ("CreateEndpoint", HOSTING.endpoint(timedelta(hours=2)))
     (cost,) = maximum_costs([config, tagged])
@@ -134,13 +134,13 @@ def test_an_endpoint_with_an_end_costs_until_then() -> None:
     assert cost.usd == pytest.approx(0.23, rel=0.01)
 
 
-def test_autoscaling_counts_at_its_most() -> None:
+def test_autoscaling_counts_its_maximum() -> None:
     target = ("RegisterScalableTarget", Scaling(1, 4, 100).target("flowers"))
     (cost,) = maximum_costs([("CreateEndpointConfig", HOSTING.endpoint_config()), target])
     assert cost.usd == pytest.approx(0.115 * 4 * 730)
 
 
-def test_serverless_is_billed_while_it_answers() -> None:
+def test_serverless_is_billed_while_it_processes_requests() -> None:
     hosting = Hosting(
         name="f", image_uri="i", model_data="s3://b/m", role=HOSTING.role, stamp="1",
         serverless=Serverless(2048, 3),
@@ -150,7 +150,7 @@ def test_serverless_is_billed_while_it_answers() -> None:
     assert "nothing while idle" in cost.detail
 
 
-def test_a_transform_has_a_rate_and_no_end() -> None:
+def test_a_transform_job_has_an_hourly_rate_and_no_maximum() -> None:
     request = {
         "TransformJobName": "all",
         "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 2},
@@ -160,7 +160,7 @@ def test_a_transform_has_a_rate_and_no_end() -> None:
     assert "0.23 USD an hour" in cost.detail
 
 
-def test_the_lines_say_where_the_figures_are_from() -> None:
+def test_the_lines_name_the_source_of_the_prices() -> None:
     said = lines(maximum_costs([("CreateTrainingJob", TRAINING), ("CreateTrainingJob", TRAINING)]))
     assert said[2] == "total: 1.84 USD"
     assert "check aws.amazon.com/sagemaker/pricing" in said[-1]

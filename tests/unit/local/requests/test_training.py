@@ -25,7 +25,7 @@ PLAIN = TrainingJobRequest(
 
 
 def accepted(operation: str, request: dict[str, Any]) -> None:
-    """botocore's own model takes the request."""
+    """Check the request against botocore's model."""
     service = botocore.session.get_session().get_service_model("sagemaker")
     shape = service.operation_model(operation).input_shape
     report = ParamValidator().validate(request, shape)
@@ -64,7 +64,7 @@ def test_a_plain_job() -> None:
     }
 
 
-def test_a_job_with_everything() -> None:
+def test_a_job_with_every_option() -> None:
     job = TrainingJobRequest(
         image_uri="123456789012.dkr.ecr.eu-west-1.amazonaws.com/berth:latest",
         role=ROLE,
@@ -151,7 +151,7 @@ def test_spot_waits_as_long_again_as_it_runs() -> None:
         ({"hyperparameters": {f"x{n}": "1" for n in range(101)}}, "at most 100"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(changes: dict[str, Any], words: str) -> None:
+def test_conflicting_options_are_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError) as refused:
         replace(PLAIN, **changes).check()
     assert words in str(refused.value)
@@ -173,11 +173,11 @@ def test_our_image_is_known_by_its_repository(image: str, *, ours: bool) -> None
     assert is_berth_image(image) is ours
 
 
-def test_another_images_hyperparameters_are_its_own_affair() -> None:
+def test_hyperparameters_of_another_image_are_not_checked() -> None:
     check_hyperparameters({"whatever": "1"}, "toy:latest")
 
 
-def test_our_metrics_are_read_from_the_lines_our_image_prints() -> None:
+def test_our_metric_definitions_match_the_lines_of_our_image() -> None:
     import re
 
     lines = (
@@ -201,10 +201,10 @@ def test_our_metrics_are_read_from_the_lines_our_image_prints() -> None:
     assert re.findall(berth_metrics()["train:loss"], "train:loss=nan;") == []
 
 
-def test_later_values_replace_earlier_ones_by_any_name() -> None:
+def test_later_values_replace_earlier_ones_under_any_spelling() -> None:
     before = {"learning_rate": "0.1", "epochs": "3"}
     assert merge(before, {"lr": "0.2"}, {"Epochs": "4"}) == {"lr": "0.2", "Epochs": "4"}
     twice = {"lr": "1", "learning_rate": "2"}
-    assert merge(before, twice) == {"epochs": "3"} | twice  # which is refused, not resolved
+    assert merge(before, twice) == {"epochs": "3"} | twice  # refused, not resolved
     with pytest.raises(UserError, match="given twice"):
         check_hyperparameters(merge(twice), "berth:latest")

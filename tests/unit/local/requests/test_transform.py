@@ -41,7 +41,7 @@ def test_the_request() -> None:
 @pytest.mark.parametrize(
     "options", [PLAIN, PLAIN | {"kms_key": "key"}, PLAIN | {"environment": {"A": "1", "B": ""}}]
 )
-def test_botocore_accepts_it(options: dict[str, Any]) -> None:
+def test_botocore_accepts_the_request(options: dict[str, Any]) -> None:
     model = botocore.session.get_session().get_service_model("sagemaker")
     shape = model.operation_model("CreateTransformJob").input_shape
     report = ParamValidator().validate(Transform(**options).request(), shape)
@@ -58,6 +58,6 @@ def test_botocore_accepts_it(options: dict[str, Any]) -> None:
         ({"kms_key": "k", "instance_type": "ml.g5.xlarge"}, "--kms-key"),
     ],
 )
-def test_what_aws_would_refuse(change: dict[str, Any], message: str) -> None:
+def test_requests_that_aws_would_refuse(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Transform(**PLAIN | change)

@@ -70,13 +70,13 @@ def test_ranges_from_the_command_line(text: str, expected: tuple[Any, ...]) -> N
         ("x=nan:1", "finite"),
     ],
 )
-def test_what_is_no_range(text: str, words: str) -> None:
+def test_invalid_ranges(text: str, words: str) -> None:
     with pytest.raises(UserError, match="--range") as refused:
         Range.parse(text)
     assert words in str(refused.value)
 
 
-def test_a_search_with_everything() -> None:
+def test_a_search_with_every_option() -> None:
     search = Search(
         ranges=(RATE, Range.parse("epochs=2:4:int"), Range.parse("batch_size=32,64")),
         objective="validation:loss",
@@ -201,13 +201,13 @@ def test_identical_parents() -> None:
         (Search((RATE,), max_jobs=2, max_parallel=3), "at most --jobs (2)"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(search: Search, words: str) -> None:
+def test_conflicting_options_are_refused(search: Search, words: str) -> None:
     with pytest.raises(UserError) as refused:
         search.check(JOB)
     assert words in str(refused.value)
 
 
-def test_best_hyperparameters_of_an_answer() -> None:
+def test_the_best_hyperparameters_of_a_response() -> None:
     answer: dict[str, Any] = {
         "HyperParameterTuningJobName": "search",
         "HyperParameterTuningJobStatus": "Completed",
@@ -243,5 +243,5 @@ def test_best_hyperparameters_of_an_answer() -> None:
 @pytest.mark.parametrize(
     ("value", "expected"), [('"sgd"', "sgd"), ("sgd", "sgd"), ('"sgd', '"sgd'), ("0.1", "0.1")]
 )
-def test_the_sdks_quotes_are_taken_off(value: str, expected: str) -> None:
+def test_the_sdks_quotes_are_removed(value: str, expected: str) -> None:
     assert unquote_json(value) == expected

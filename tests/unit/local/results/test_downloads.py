@@ -41,7 +41,7 @@ def put(target: Target, key: str, path: Path) -> None:
     target.client("s3").upload_file(str(path), "bucket", key)
 
 
-def test_what_a_job_left_comes_home(moto_target: Target, tmp_path: Path) -> None:
+def test_the_output_of_a_job_is_downloaded(moto_target: Target, tmp_path: Path) -> None:
     folder = tmp_path / "home"
     put(moto_target, "jobs/job/output/model.tar.gz", archive(tmp_path / "m", file("model.json")))
     packed = archive(tmp_path / "o", file("data/evaluation.json", b"{}"), file("data/a/b.png"))
@@ -60,7 +60,7 @@ def test_what_a_job_left_comes_home(moto_target: Target, tmp_path: Path) -> None
     assert sorted(path.name for path in folder.iterdir()) == ["model.tar.gz", "output"]
 
 
-def test_what_was_not_left_is_left_out(moto_target: Target, tmp_path: Path) -> None:
+def test_missing_outputs_are_skipped(moto_target: Target, tmp_path: Path) -> None:
     assert download_results(moto_target, JOB, tmp_path / "home") == []
     assert list((tmp_path / "home").iterdir()) == []
 
@@ -85,26 +85,28 @@ def test_an_archive_is_not_trusted(
     assert not (tmp_path / "outside").exists()
 
 
-def test_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_above_the_limits_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     packed = archive(tmp_path / "o", file("a", b"x" * 10), file("b", b"x" * 10))
     monkeypatch.setattr(subject, "LARGEST", 15)
     with pytest.raises(UserError, match="b does not fit"):
         unpack(packed, tmp_path / "new")
 
 
-def test_no_archive_at_all(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_archive(tmp_path: Path) -> None:
     (tmp_path / "o").write_bytes(b"not a tar")
     with pytest.raises(UserError, match="o: cannot be unpacked"):
         unpack(tmp_path / "o", tmp_path / "new")
 
 
-def test_half_an_archive(tmp_path: Path) -> None:
+def test_a_truncated_archive(tmp_path: Path) -> None:
     packed = archive(tmp_path / "o", file("a", bytes(range(256)) * 400))
     packed.write_bytes(packed.read_bytes()[:200])
     with pytest.raises(UserError, match="o: cannot be unpacked"):
         unpack(packed, tmp_path / "new")
 
 
-def test_modes_are_this_machines(tmp_path: Path) -> None:
+def test_files_are_neither_executable_nor_setuid(tmp_path: Path) -> None:
     unpack(archive(tmp_path / "o", file("a")), tmp_path / "new")
     assert (tmp_path / "new/a").stat().st_mode & 0o7111 == 0

@@ -24,7 +24,7 @@ def written(folder: Path, value: Any) -> Path:
     return path
 
 
-def test_what_berths_image_writes(tmp_path: Path) -> None:
+def test_an_evaluation_of_berths_image_is_read(tmp_path: Path) -> None:
     evaluation = read_evaluation(written(tmp_path, GOOD | {"confusion": [[4]], "more": None}))
     assert (evaluation.accuracy, evaluation.images, evaluation.split) == (0.75, 8, "test")
     assert evaluation.classes["ants"].support == 4
@@ -43,7 +43,7 @@ def test_what_berths_image_writes(tmp_path: Path) -> None:
         ({"classes": {"ants": {}}}, "classes.ants.precision"),
     ],
 )
-def test_a_field_that_is_wrong_is_named(tmp_path: Path, change: dict[str, Any], field: str) -> None:
+def test_an_invalid_field_is_named(tmp_path: Path, change: dict[str, Any], field: str) -> None:
     with pytest.raises(UserError) as error:
         read_evaluation(written(tmp_path, GOOD | change))
     assert f": {field}: " in str(error.value)
@@ -51,12 +51,12 @@ def test_a_field_that_is_wrong_is_named(tmp_path: Path, change: dict[str, Any], 
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", "3", "[" * 100_000])
-def test_what_is_no_object_is_refused(tmp_path: Path, content: str) -> None:
+def test_json_that_is_not_an_object_is_refused(tmp_path: Path, content: str) -> None:
     with pytest.raises(UserError, match=r"evaluation\.json"):
         read_evaluation(written(tmp_path, content))
 
 
-def test_epochs_are_read_and_a_bad_line_is_named(tmp_path: Path) -> None:
+def test_epochs_are_read_and_an_invalid_line_is_named(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"epoch": 1}\n\n{"epoch": 2}\n')
     assert read_epochs(path) == [{"epoch": 1}, {"epoch": 2}]

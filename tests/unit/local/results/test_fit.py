@@ -8,7 +8,7 @@ from local.results.fit import fit_lines, read_fit
 from tests.unit.local.trained_job import FIT
 
 
-def test_what_a_fit_job_found_is_read(tmp_path: Path) -> None:
+def test_a_fit_report_is_read(tmp_path: Path) -> None:
     path = tmp_path / "fit.json"
     path.write_text(json.dumps(FIT))
     report = read_fit(path)
@@ -17,7 +17,7 @@ def test_what_a_fit_job_found_is_read(tmp_path: Path) -> None:
     assert fit_lines(path)[0] == "probe resnet18 at 224 px, after 4.5 of 5 minutes"
 
 
-def test_something_else_is_named(tmp_path: Path) -> None:
+def test_an_invalid_fit_report_is_named(tmp_path: Path) -> None:
     path = tmp_path / "fit.json"
     path.write_text(json.dumps(FIT | {"minutes": "many"}))
     with pytest.raises(UserError, match=r"fit.json: not a fit report by berth: minutes"):

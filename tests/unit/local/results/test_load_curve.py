@@ -30,7 +30,7 @@ def test_the_fastest_level_within_a_latency() -> None:
     assert fastest_within(RISE, 0.01) is None
 
 
-def test_levels_end_where_more_brings_nothing() -> None:
+def test_levels_end_when_more_requests_do_not_help() -> None:
     assert [saturated(RISE[:count]) is None for count in (1, 2, 3, 4)] == [True, True, True, False]
     assert saturated([*RISE[:2], level(4, 60, 80)]) is None
     assert "failed" in str(saturated([RISE[0], level(2, 38, 52, failed=5)]))
@@ -48,7 +48,7 @@ def test_instances_and_their_price() -> None:
     )
 
 
-def test_a_serverless_endpoint_costs_what_it_answers() -> None:
+def test_a_serverless_endpoint_costs_by_requests() -> None:
     found = size(level(4, 40, 100), VariantCapacity(None, memory_gb=4), 10)
     assert found.instances is None
     assert found.hourly == pytest.approx(10 * 0.1 * 4 * 0.00002 * 3600)

@@ -33,7 +33,7 @@ BODY = json.dumps(
 TOP = (("ants", 0.75), ("bees", 0.25))
 
 
-def test_a_body_becomes_labels_and_probabilities() -> None:
+def test_labels_and_probabilities_are_read_from_a_body() -> None:
     assert read_predictions(BODY, 1) == [TOP]
 
 
@@ -57,12 +57,12 @@ def top_of(pair: str) -> bytes:
         top_of("3"),
     ],
 )
-def test_another_answer_is_said(body: bytes) -> None:
+def test_another_response_is_described(body: bytes) -> None:
     with pytest.raises(UserError, match="response: found"):
         read_predictions(body, 1)
 
 
-def test_too_few_predictions_are_said() -> None:
+def test_too_few_predictions_are_reported() -> None:
     with pytest.raises(UserError, match="found 1 predictions.*expected 2"):
         read_predictions(BODY, 2)
 
@@ -85,7 +85,7 @@ def test_json_lines() -> None:
     assert lines[1] == {"file": "2.jpg", "error": "no"}
 
 
-def test_the_table_shows_names_as_they_are() -> None:
+def test_the_table_shows_names_literally() -> None:
     out, notes = io.StringIO(), io.StringIO()
     answers = [
         ImagePrediction(ANT, TOP, resized=10),
@@ -106,7 +106,7 @@ def test_the_table_shows_names_as_they_are() -> None:
     ]
 
 
-def test_accuracy_is_about_what_was_judged() -> None:
+def test_accuracy_counts_only_predicted_images_with_a_class() -> None:
     wrong = ImageFile(Path("bees/1.jpg"), "bees/1.jpg", "bees")
     failed = ImageFile(Path("bees/2.jpg"), "bees/2.jpg", "bees")
     answers = [

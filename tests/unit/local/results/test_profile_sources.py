@@ -34,7 +34,7 @@ class Body(io.BytesIO):
 
 
 class S3:
-    """A target and its S3: keys of one bucket."""
+    """A target and its S3, with keys in one bucket."""
 
     def __init__(self, **objects: bytes) -> None:
         self.objects = objects
@@ -80,7 +80,7 @@ def files(folder: Path) -> list[str]:
         ("s3://bucket/jobs/first.tgz", True, "first-report"),
     ],
 )
-def test_what_is_a_path_and_what_its_report_is_called(
+def test_paths_are_recognised_and_their_reports_named(
     given: str, path: bool, name: str | None
 ) -> None:
     assert is_path(given) is path
@@ -97,7 +97,7 @@ def test_what_is_a_path_and_what_its_report_is_called(
         ("data/profiler/job.json", "."),
     ],
 )
-def test_what_a_folder_means(inside: str, meant: str, tmp_path: Path) -> None:
+def test_the_meaning_of_a_folder(inside: str, meant: str, tmp_path: Path) -> None:
     (tmp_path / "there" / inside).parent.mkdir(parents=True)
     (tmp_path / "there" / inside).write_text("{}")
     with recording_at(tmp_path / "there", tmp_path / "into") as folder:
@@ -105,7 +105,7 @@ def test_what_a_folder_means(inside: str, meant: str, tmp_path: Path) -> None:
     assert not (tmp_path / "into").exists()
 
 
-def test_an_archive_is_unpacked_for_the_time_being(tmp_path: Path) -> None:
+def test_an_archive_is_unpacked_temporarily(tmp_path: Path) -> None:
     path = tmp_path / "output.tar.gz"
     path.write_bytes(archive(**{"data/profiler/job.json": "{}"}))
     with recording_at(path, tmp_path / "into") as folder:
@@ -113,7 +113,7 @@ def test_an_archive_is_unpacked_for_the_time_being(tmp_path: Path) -> None:
     assert list((tmp_path / "into").iterdir()) == []
 
 
-def test_an_archive_does_not_leave_its_folder(tmp_path: Path) -> None:
+def test_an_archive_is_not_unpacked_outside_its_folder(tmp_path: Path) -> None:
     path = tmp_path / "output.tar.gz"
     path.write_bytes(archive(**{"../evil": "x"}))
     with (
@@ -124,7 +124,7 @@ def test_an_archive_does_not_leave_its_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "evil").exists()
 
 
-def test_no_such_path(tmp_path: Path) -> None:
+def test_a_missing_path(tmp_path: Path) -> None:
     with (
         pytest.raises(UserError, match="no such file or folder"),
         recording_at(tmp_path / "none", tmp_path),
@@ -143,7 +143,7 @@ PROFILER_OUTPUT = {
 @pytest.mark.parametrize(
     "uri", ["s3://bucket/jobs/first/", "s3://bucket/jobs/first/profiler-output"]
 )
-def test_of_a_jobs_prefix_only_the_recording_is_fetched(uri: str, tmp_path: Path) -> None:
+def test_only_the_recording_below_a_jobs_prefix_is_downloaded(uri: str, tmp_path: Path) -> None:
     with recording_in_s3(S3(**PROFILER_OUTPUT), uri, tmp_path) as folder:  # type: ignore[arg-type]
         assert files(folder) == ["framework/b.json", "system/a.json"]
     assert list(tmp_path.iterdir()) == []
@@ -167,16 +167,14 @@ def test_an_archive_in_s3(uri: str, tmp_path: Path) -> None:
         ("s3://bucket/evil", "the key is a path outside the folder"),
     ],
 )
-def test_what_cannot_be_fetched(uri: str, line: str, tmp_path: Path) -> None:
+def test_locations_that_cannot_be_downloaded(uri: str, line: str, tmp_path: Path) -> None:
     s3 = S3(**{"evil/../../x": b""})
     with pytest.raises(UserError, match=line), recording_in_s3(s3, uri, tmp_path):  # type: ignore[arg-type]
         pass
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_is_there_whole_or_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_is_complete_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     s3 = S3(**PROFILER_OUTPUT)
     folder = tmp_path / "first" / "profiler-output"
     with monkeypatch.context() as patch:

@@ -22,7 +22,7 @@ def write(path: Path, text: str = "x") -> Path:
     return path
 
 
-def test_a_report_made_here_comes_before_the_one_that_was_left(tmp_path: Path) -> None:
+def test_a_report_made_locally_takes_precedence_over_that_of_the_job(tmp_path: Path) -> None:
     assert find_report(tmp_path) is None
     left = write(tmp_path / "output/data/report/profiler-report.html")
     assert find_report(tmp_path) == left
@@ -30,7 +30,7 @@ def test_a_report_made_here_comes_before_the_one_that_was_left(tmp_path: Path) -
     assert find_report(tmp_path) == anew
 
 
-def test_what_was_recorded_is_found(tmp_path: Path) -> None:
+def test_the_recording_is_found(tmp_path: Path) -> None:
     write(tmp_path / "output/data/rules/profiler.json", "[]")
     assert find_recording(tmp_path) is None
     write(tmp_path / "profiler-output/system/incremental/2026010203/1.algo-1.json")
@@ -39,7 +39,7 @@ def test_what_was_recorded_is_found(tmp_path: Path) -> None:
     assert find_recording(tmp_path) == tmp_path / "output"
 
 
-def test_the_verdicts_first_sentence(tmp_path: Path) -> None:
+def test_the_first_sentence_of_the_verdict(tmp_path: Path) -> None:
     page = tmp_path / "profiler-report.html"
     assert first_sentence(page) == ""
     figures = {"verdict": {"sentences": ["89 % of the step\n is forward.", "More."]}}
@@ -54,7 +54,7 @@ def test_another_report_json_has_no_verdict(figures: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("sentences", [[], [7], {"0": "x"}, None, [["x"]]])
-def test_a_verdict_without_words(sentences: Any, tmp_path: Path) -> None:
+def test_a_verdict_without_text(sentences: Any, tmp_path: Path) -> None:
     write(tmp_path / "report.json", json.dumps({"verdict": {"sentences": sentences}}))
     assert first_sentence(tmp_path / "profiler-report.html") == ""
 
@@ -66,7 +66,7 @@ def test_a_verdict_without_words(sentences: Any, tmp_path: Path) -> None:
         '"{\\"BatchSize_patience\\": 9}"',
     ],
 )
-def test_the_thresholds_of_a_job_hold_for_its_report_made_anew(told: str) -> None:
+def test_a_new_report_uses_the_thresholds_of_the_job(told: str) -> None:
     job = {"HyperParameters": {"rule-parameters": told, "epochs": "3"}}
     assert parameters_of(job) == {"BatchSize_patience": "9"}
     rule = {"rule_to_invoke": "ProfilerReport", "stepoutlier_stddev": "5", "opt_out": "True"}
@@ -75,23 +75,23 @@ def test_the_thresholds_of_a_job_hold_for_its_report_made_anew(told: str) -> Non
 
 
 @pytest.mark.parametrize("told", ["", "[]", "{", "7", "[" * 100_000])
-def test_a_job_that_was_told_nonsense(told: str) -> None:
+def test_invalid_rule_parameters_of_a_job_are_ignored(told: str) -> None:
     assert parameters_of({"HyperParameters": {"rule_parameters": told}}) == {}
 
 
-def test_a_wrong_parameter_makes_no_report(tmp_path: Path) -> None:
+def test_with_an_invalid_parameter_no_report_is_made(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'patience'"):
         make_report(tmp_path, tmp_path / "into", {"BatchSize_patienc": "3"})
     assert not (tmp_path / "into").exists()
 
 
-def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subject, "NEEDED", ("numpy", "no_such_package"))
     with pytest.raises(UserError, match=r"needs no_such_package: "):
         make_report(tmp_path, tmp_path / "into", {})
 
 
-def test_the_report_of_a_folder_of_awss(tmp_path: Path) -> None:
+def test_the_report_of_a_folder_from_aws(tmp_path: Path) -> None:
     lines = [
         {
             "Type": "cpu",

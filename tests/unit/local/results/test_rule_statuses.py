@@ -21,7 +21,7 @@ def leave(folder: Path, content: Any, file: str = "debug.json", where: str = "da
     path.write_text(content if isinstance(content, str) else json.dumps(content))
 
 
-def test_the_containers_word_comes_first(tmp_path: Path) -> None:
+def test_the_containers_statuses_take_precedence(tmp_path: Path) -> None:
     leave(tmp_path, [entry("Overfit", "IssuesFound", "fired at step 4\nand more")])
     job = {
         "DebugRuleEvaluationStatuses": [entry("Overfit", "InProgress")],
@@ -34,7 +34,7 @@ def test_the_containers_word_comes_first(tmp_path: Path) -> None:
     assert rule_statuses({}, tmp_path / "elsewhere") == []
 
 
-def test_what_a_report_made_here_found_comes_before_what_the_container_says(tmp_path: Path) -> None:
+def test_a_report_made_locally_takes_precedence_over_the_container(tmp_path: Path) -> None:
     leave(tmp_path, [entry("BatchSize", "NoIssuesFound")], "profiler.json")
     (tmp_path / "report").mkdir()
     anew = json.dumps([entry("BatchSize", "IssuesFound")])
@@ -68,11 +68,11 @@ def test_a_line_for_each_rule_that_found_something(tmp_path: Path) -> None:
     ["", "{", "{}", "[" * 100_000, " " * (LARGEST + 1), [1, None, entry(1, "a"), entry("a", 1)]],
     ids=range(6),
 )
-def test_what_is_no_status_is_left_out(content: Any, tmp_path: Path) -> None:
+def test_invalid_statuses_are_left_out(content: Any, tmp_path: Path) -> None:
     leave(tmp_path, content)
     assert rule_statuses({}, tmp_path) == []
 
 
-def test_a_terminal_is_told_no_tricks(tmp_path: Path) -> None:
+def test_control_characters_are_removed(tmp_path: Path) -> None:
     leave(tmp_path, [entry("a\x1b[2Jb", "IssuesFound", "red\x1b[31m\ud800")])
     assert list(issues(rule_statuses({}, tmp_path))) == ["a [2Jb: red [31m?"]

@@ -38,14 +38,14 @@ def test_trials_are_read_page_by_page() -> None:
     assert found[1].failure == "AlgorithmError: <b>no luck</b> at all"
 
 
-def test_a_running_trials_time_goes_on() -> None:
+def test_the_time_of_a_running_trial_increases() -> None:
     assert Trial.read(ENTRIES[2], START + timedelta(seconds=9)).seconds == 9
     waiting = dict(ENTRIES[2])
     del waiting["TrainingStartTime"]
     assert Trial.read(waiting).seconds is None
 
 
-def test_a_running_trials_objective_is_the_latest_value() -> None:
+def test_the_objective_of_a_running_trial_is_its_latest_value() -> None:
     story = FakeTuning((tuning_job(), ENTRIES))
     found = list_trials(story, "search")
     assert with_current(story, found, METRIC) == found
@@ -76,7 +76,7 @@ def test_the_table() -> None:
     assert lines[2].split()[:5] == ["search-002", "Failed", "0.1", "32", "–"]
 
 
-def test_a_trial_in_a_line() -> None:
+def test_a_trial_is_one_line() -> None:
     done = line(Trial.read(ENTRIES[0]))
     assert done == (
         "search-001  Completed  learning_rate=0.01235 batch_size=64  objective 0.7000  1 min 5 s"

@@ -44,7 +44,7 @@ def sent(berth: Commands) -> dict[str, Any]:
     return job
 
 
-def test_a_watched_job_is_told_by_hyperparameters(berth: Commands) -> None:
+def test_monitoring_options_become_hyperparameters(berth: Commands) -> None:
     done = berth.run(
         *TRAIN, "--profile", "--debug", "--rules", "Overfit,DeadRelu", "-p", "epochs=3"
     )
@@ -65,7 +65,7 @@ def test_a_rule_implies_the_debugger(given: dict[str, Any]) -> None:
     assert job.hyperparameters["debug"] == "true"
 
 
-def test_own_rules_come_through_a_channel(berth: Commands) -> None:
+def test_custom_rules_are_sent_as_a_channel(berth: Commands) -> None:
     done = berth.run(*TRAIN, "--rules-file", "mine.py", "--rule-parameter", "Mine_most=9")
     assert done.exit_code == 0, (done.output, done.exception)
     job = sent(berth)
@@ -93,7 +93,7 @@ def test_a_plan_shows_the_file_and_sends_nothing(berth: Commands) -> None:
     assert found["KeyCount"] == 0
 
 
-def test_awss_own_debugger_is_asked_for_alone() -> None:
+def test_awss_own_debugger_is_requested_without_hyperparameters() -> None:
     watching = monitoring_options(profile=True, rules=["Overfit"], aws_debugger=True)
     request = watching.apply_to(JOB, PLACE, "first").request("first")
     assert request["HyperParameters"] == {}
@@ -103,7 +103,7 @@ def test_awss_own_debugger_is_asked_for_alone() -> None:
     assert watching.uploads(PLACE, "first") == []
 
 
-def test_a_search_has_its_trials_profiled(berth: Commands) -> None:
+def test_the_trials_of_a_search_are_profiled(berth: Commands) -> None:
     done = berth.run(*TUNE, "--profile", "--rule-parameter", "StepOutlier_stddev=5")
     assert done.exit_code == 0, (done.output, done.exception)
     job = berth.target.client("sagemaker").describe_hyper_parameter_tuning_job(
@@ -133,7 +133,7 @@ def test_a_search_has_its_trials_profiled(berth: Commands) -> None:
         ({"aws_debugger": True, "rules_file": "mine.py"}, "built-in rules only"),
     ],
 )
-def test_what_does_not_fit_is_one_line(
+def test_invalid_options_are_one_line(
     given: dict[str, Any], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_files(tmp_path)
@@ -146,7 +146,7 @@ def test_what_does_not_fit_is_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_nothing_is_said_twice(tmp_path: Path) -> None:
+def test_conflicting_options_are_refused(tmp_path: Path) -> None:
     write_files(tmp_path)
     with pytest.raises(UserError, match="debug: set by an option and by --hp"):
         monitoring_options(debug=True).apply_to(JOB, PLACE, "first", {"Debug": "false"})
@@ -155,13 +155,13 @@ def test_nothing_is_said_twice(tmp_path: Path) -> None:
         monitoring_options(rules_file=tmp_path / "mine.py").apply_to(job, PLACE, "first")
 
 
-def test_the_options_win_over_what_a_search_found() -> None:
+def test_options_take_precedence_over_the_values_of_a_search() -> None:
     found = replace(JOB, hyperparameters={"profile": "false", "lr": "0.1"})
     job = monitoring_options(profile=True).apply_to(found, PLACE, "first")
     assert job.hyperparameters == {"profile": "true", "lr": "0.1"}
 
 
-def test_another_image_has_no_such_debugger() -> None:
+def test_another_image_does_not_support_the_debugger() -> None:
     job = replace(JOB, image_uri="theirs:2")
     with pytest.raises(UserError, match="only the berth image supports them, found theirs:2"):
         monitoring_options(debug=True).apply_to(job, PLACE, "first")

@@ -20,7 +20,7 @@ def call(given: list[Any], *arguments: str) -> Any:
     def command(
         common: CommonOptions, name: Annotated[str, typer.Argument()], *, deep: bool = False
     ) -> None:
-        """Say what was given."""
+        """Print the given options."""
         given.append((common, name, deep))
 
     app = typer.Typer()
@@ -55,7 +55,7 @@ def test_every_shared_option(given: list[Any]) -> None:
     assert given == [(common, "thing", True)]
 
 
-def test_the_environment_says_where_and_as_whom(
+def test_the_environment_sets_target_and_account(
     given: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BERTH_WHERE", "aws")
@@ -78,7 +78,7 @@ def test_another_target_is_refused(given: list[Any]) -> None:
         (["a=1", "a=2"], "--tags: found 'a' twice, expected it once"),
     ],
 )
-def test_what_is_no_pair(words: list[str], line: str) -> None:
+def test_invalid_pairs_are_refused(words: list[str], line: str) -> None:
     with pytest.raises(UserError) as refused:
         pairs(words, "--tags")
     assert str(refused.value) == line

@@ -1,4 +1,4 @@
-"""Services that store records and run nothing, and an unmodified boto3 client of their API."""
+"""Services that store records without running containers, and a boto3 client of their API."""
 
 import copy
 import io
@@ -59,7 +59,7 @@ class FakeImageExecutor:
 
 
 class FakeService:
-    """Stores a resource's record as the real services do, and runs nothing."""
+    """Stores a resource's record like the real services, without running containers."""
 
     def __init__(self, context: Context, kind: Kind, prefix: str, status: str, more: Any) -> None:
         self.context, self.kind, self.prefix, self.status = context, kind, prefix, status
@@ -105,7 +105,7 @@ class FakeService:
         self.stopped.append(name)
 
     def update(self, *given: Any) -> Any:
-        """A training job's name and request; an endpoint's request alone."""
+        """Update a training job, given its name and request, or an endpoint, given its request."""
         self.updated.append(given[-1])
         return self.context.store.get(self.kind, given[0]) if len(given) > 1 else None
 
@@ -170,7 +170,7 @@ def app(context: Services) -> SageMakerApp:
 
 
 class _StreamedBody(io.BytesIO):
-    """A body as botocore reads it."""
+    """A response body with the interface that botocore reads."""
 
     def stream(self, *_: object, **__: object) -> Iterator[bytes]:
         yield self.read()
@@ -221,7 +221,7 @@ def _trusting() -> tuple[Any, _WsgiTransport]:
 
 @pytest.fixture
 def client(_checking: tuple[Any, _WsgiTransport], app: SageMakerApp) -> Any:
-    """boto3's client with its defaults."""
+    """Return boto3's client with its defaults."""
     client, transport = _checking
     transport.app = app
     return client
@@ -229,7 +229,7 @@ def client(_checking: tuple[Any, _WsgiTransport], app: SageMakerApp) -> Any:
 
 @pytest.fixture
 def unchecked(_trusting: tuple[Any, _WsgiTransport], app: SageMakerApp) -> Any:
-    """boto3's client without parameter validation."""
+    """Return boto3's client without parameter validation."""
     client, transport = _trusting
     transport.app = app
     return client
@@ -317,7 +317,7 @@ Change = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def valid() -> Change:
-    """A valid request with some fields changed.
+    """Return a valid request with some fields changed.
 
     `valid("create_model", {"PrimaryContainer.Image": "x"}, ModelName="m")`: a dotted path sets a
     member (numbers index lists); the value `...` removes it.
@@ -341,7 +341,7 @@ def valid() -> Change:
 
 @pytest.fixture
 def served(client: Any, valid: Change) -> Any:
-    """The client, with a model, an endpoint configuration and an endpoint created."""
+    """Return the client after creating a model, an endpoint configuration and an endpoint."""
     client.create_model(**valid("create_model"))
     client.create_endpoint_config(**valid("create_endpoint_config"))
     client.create_endpoint(**valid("create_endpoint"))
@@ -350,7 +350,7 @@ def served(client: Any, valid: Change) -> Any:
 
 @pytest.fixture
 def refused(unchecked: Any, valid: Change) -> Callable[..., str]:
-    """Send a valid request with changes; the error's message, its code as expected."""
+    """Send a valid request with changes, check the error's code and return its message."""
 
     def send(
         method: str,

@@ -1,4 +1,4 @@
-"""docs/local-sagemaker.md lists what the local SageMaker refuses: the list and the code agree."""
+"""Compares the list of refused members and values in docs/local-sagemaker.md with the code."""
 
 import ast
 import re
@@ -20,7 +20,7 @@ def page() -> str:
 
 
 def listed(title: str) -> list[str]:
-    """The names between `<!-- title -->` and `<!-- end -->`."""
+    """Return the names between `<!-- title -->` and `<!-- end -->`."""
     found = re.search(rf"<!-- {title} -->\n(.*?)\n<!-- end -->", page(), re.DOTALL)
     assert found is not None, title
     return re.split(r",\s+", found[1])
@@ -31,7 +31,7 @@ def section(title: str) -> str:
 
 
 def calls(name: str) -> Iterator[tuple[ast.Module, ast.Call]]:
-    """Every call of a function in the API's code, with the module it stands in."""
+    """Return every call of a function in the API's code, with its module."""
     for path in sorted(CODE.rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
@@ -40,7 +40,7 @@ def calls(name: str) -> Iterator[tuple[ast.Module, ast.Call]]:
 
 
 def keys(tree: ast.Module, node: ast.expr) -> list[str]:
-    """The texts that are keys of a dictionary, written here or named."""
+    """Return the string keys of a dictionary, given literally or by name."""
     if isinstance(node, ast.Name):
         for each in ast.walk(tree):
             if isinstance(each, ast.Assign) and getattr(each.targets[0], "id", "") == node.id:
@@ -80,7 +80,7 @@ def test_every_value_that_is_refused_is_listed() -> None:
             assert all(name in text for name in names), part
 
 
-def test_nothing_is_listed_that_the_code_does_not_refuse() -> None:
+def test_every_listed_member_and_value_is_refused_by_the_code() -> None:
     text = section("Members of requests that are refused")
     code = "".join(path.read_text(encoding="utf-8") for path in sorted(CODE.rglob("*.py")))
     for name in re.findall(r"`([A-Z][\w.]+)`", text):

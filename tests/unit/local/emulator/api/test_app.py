@@ -59,7 +59,7 @@ def test_an_unmodified_boto3_client_over_http(app: SageMakerApp, valid: Change) 
         server.server_close()
 
 
-def test_an_error_has_aws_shape(app: SageMakerApp) -> None:
+def test_an_error_has_the_shape_of_aws(app: SageMakerApp) -> None:
     status, body, headers = send(
         app, "SageMaker.DescribeHyperParameterTuningJob", {"HyperParameterTuningJobName": "no"}
     )
@@ -85,7 +85,7 @@ def test_an_unknown_operation_is_named(app: SageMakerApp, target: str, expected:
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'"text"', b"\xff", b"12", b"[" * 100_000])
-def test_a_body_that_is_no_object(app: SageMakerApp, body: bytes) -> None:
+def test_a_body_that_is_not_an_object(app: SageMakerApp, body: bytes) -> None:
     status, answer, _ = send(app, "SageMaker.ListModels", body)
     assert (status, answer["__type"]) == (400, "SerializationException")
     assert "body" in answer["message"]
@@ -125,7 +125,7 @@ def test_a_full_disk_is_an_error_that_clients_do_not_retry(
     assert body["message"] == f"Nothing was saved in {context.home.path}: {failure}."
 
 
-def test_a_member_the_api_does_not_have_is_a_bug(
+def test_a_response_member_unknown_to_the_api_is_a_bug(
     app: SageMakerApp, served: Any, context: Context, caplog: pytest.LogCaptureFixture
 ) -> None:
     context.store.update(
@@ -136,7 +136,7 @@ def test_a_member_the_api_does_not_have_is_a_bug(
     assert "has no member Colour" in caplog.text
 
 
-def test_an_engine_that_is_gone_is_an_error_at_once(
+def test_an_unreachable_engine_is_an_error_at_once(
     refused: Callable[..., str], executor: Any
 ) -> None:
     executor.gone = True
@@ -151,7 +151,7 @@ def test_every_member_of_a_create_request_is_described(kind: str) -> None:
     assert members <= described.keys()
 
 
-def test_every_required_operation_is_offered() -> None:
+def test_every_required_operation_is_implemented() -> None:
     kinds = ("TrainingJob", "HyperParameterTuningJob", "Model", "EndpointConfig", "Endpoint")
     wanted = {
         f"{verb}{kind}" for kind in (*kinds, "TransformJob") for verb in ("Create", "Describe")
@@ -231,7 +231,7 @@ def complete(status_member: str, record: Record) -> None:
 
 @pytest.fixture
 def full(app: SageMakerApp, context: Context, valid: Change) -> SageMakerApp:
-    """One of everything, and a job of each kind that has ended."""
+    """Create one resource of every type, and one ended job of each kind."""
     for name in ("CreateModel", "CreateEndpointConfig"):
         assert send(app, f"SageMaker.{name}", valid(CREATED[name]))[0] == 200
     for operation in (
@@ -265,7 +265,9 @@ def test_the_tables_name_every_operation() -> None:
 
 
 @pytest.mark.parametrize("operation", sorted(CREATED))
-def test_a_create_answers_in_its_shape(app: SageMakerApp, valid: Change, operation: str) -> None:
+def test_the_response_of_a_create_operation_has_its_shape(
+    app: SageMakerApp, valid: Change, operation: str
+) -> None:
     needed = {"CreateEndpointConfig": 1, "CreateTransformJob": 1, "CreateEndpoint": 2}
     for before in ("CreateModel", "CreateEndpointConfig")[: needed.get(operation, 0)]:
         send(app, f"SageMaker.{before}", valid(CREATED[before]))
@@ -275,7 +277,7 @@ def test_a_create_answers_in_its_shape(app: SageMakerApp, valid: Change, operati
 
 
 @pytest.mark.parametrize("operation", sorted(REQUESTS))
-def test_an_answer_has_its_shape(full: SageMakerApp, operation: str) -> None:
+def test_every_response_has_its_shape(full: SageMakerApp, operation: str) -> None:
     status, answer, _ = send(full, f"SageMaker.{operation}", REQUESTS[operation])
     assert status == 200, answer
     conforms(operation, answer)

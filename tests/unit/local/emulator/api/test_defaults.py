@@ -1,4 +1,4 @@
-"""What Describe and List answers carry though the request left it out, as AWS's answers do."""
+"""Defaults that Describe and List responses add to the request, as on AWS."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +17,7 @@ SWITCHES = {
 
 
 def carries(answer: Any, expected: Any, path: str = "answer") -> None:
-    """Everything expected is in the answer; what else is there does not matter."""
+    """Assert that the response contains everything expected, and maybe more."""
     if isinstance(expected, dict):
         for name, value in expected.items():
             assert name in answer, f"{path} has no {name}: {answer}"
@@ -39,7 +39,7 @@ def leaves(value: Any, path: tuple[object, ...] = ()) -> Iterator[tuple[tuple[ob
 
 
 def repeats(answer: Any, request: dict[str, Any]) -> None:
-    """The response repeats the request, unchanged."""
+    """Assert that the response repeats the request unchanged."""
     for path, value in leaves({key: item for key, item in request.items() if key != "Tags"}):
         found = answer
         for key in path:
@@ -72,7 +72,7 @@ def test_a_training_job(client: Any, valid: Any) -> None:
         assert absent not in described
 
 
-def test_a_training_job_that_is_watched(client: Any, valid: Any) -> None:
+def test_a_training_job_with_debugger_and_profiler(client: Any, valid: Any) -> None:
     rule = {"RuleConfigurationName": "Overfit", "RuleEvaluatorImage": "any"}
     request = valid(
         "create_training_job",
@@ -101,7 +101,7 @@ def test_a_training_job_that_is_watched(client: Any, valid: Any) -> None:
     )
 
 
-def test_the_stored_request_stays_as_it_was(client: Any, valid: Any) -> None:
+def test_the_stored_request_is_unchanged(client: Any, valid: Any) -> None:
     request = valid(
         "create_training_job",
         {
@@ -305,8 +305,8 @@ def test_an_endpoint_and_its_configuration(client: Any, valid: Any) -> None:
     )
 
 
-def test_nothing_new_is_kept(client: Any, context: Context, valid: Any) -> None:
-    """Stored requests stay without defaults: they are compared with other requests."""
+def test_defaults_are_not_stored(client: Any, context: Context, valid: Any) -> None:
+    """Requests are stored without defaults, as they are compared with other requests."""
     request = valid("create_model")
     client.create_model(**request)
     client.describe_model(ModelName="model")

@@ -30,7 +30,7 @@ def pages(items: list[Item], request: dict[str, Any], *, descending: bool) -> li
     st.integers(1, 7),
     st.booleans(),
 )
-def test_pages_together_are_the_list(items: list[Item], size: int, descending: bool) -> None:
+def test_all_pages_together_are_the_list(items: list[Item], size: int, descending: bool) -> None:
     found = pages(items, {"MaxResults": size}, descending=descending)
     assert [item for part in found for item in part] == sorted(items, reverse=descending)
     assert all(len(part) == size for part in found[:-1])
@@ -41,7 +41,9 @@ def test_pages_together_are_the_list(items: list[Item], size: int, descending: b
     st.lists(st.tuples(st.integers(0, 5), st.text()), min_size=2, unique_by=lambda item: item[1]),
     st.data(),
 )
-def test_created_and_deleted_items_move_no_other(items: list[Item], data: st.DataObject) -> None:
+def test_created_and_deleted_items_do_not_shift_others(
+    items: list[Item], data: st.DataObject
+) -> None:
     first, token = page(items, {"MaxResults": 1}, key)
     gone = data.draw(st.sampled_from(items))
     new = (0.0, "zz new")
@@ -79,13 +81,13 @@ def token_of(request: dict[str, Any]) -> str:
         lambda t: t[::-1],
     ],
 )
-def test_another_token_is_refused(spoil: Any) -> None:
+def test_an_invalid_token_is_refused(spoil: Any) -> None:
     with pytest.raises(ServiceError, match="not a token of this operation") as caught:
         page([(1.0, "a")], {"NextToken": spoil(token_of({}))}, key)
     assert caught.value.code == "ValidationException"
 
 
-def test_a_token_is_for_its_own_request() -> None:
+def test_a_token_is_valid_only_for_its_request() -> None:
     request = {"SortBy": "Name", "CreationTimeAfter": datetime(2025, 1, 1, tzinfo=UTC)}
     token = token_of(request)
     items = [(1.0, "a"), (2.0, "b")]

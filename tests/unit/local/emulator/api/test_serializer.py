@@ -43,7 +43,7 @@ def test_botocore_parses_the_response(answer: dict[str, Any]) -> None:
     assert parsed(serialize(SHAPE, answer)) == answer
 
 
-def test_what_is_none_is_left_out() -> None:
+def test_none_is_left_out() -> None:
     assert serialize(SHAPE, {"FailureReason": None}) == b"{}"
     assert serialize(SHAPE, None) == b"{}"
     assert serialize(None, None) == b""

@@ -44,7 +44,7 @@ DOCUMENT = json.dumps(
 )
 
 
-def test_roles_keep_their_id_policies_and_date(home: Home) -> None:
+def test_roles_keep_their_id_policies_and_date_after_a_restart(home: Home) -> None:
     with serve(home) as server:
         iam = client(server.url, "iam")
         iam.create_role(RoleName="runner", AssumeRolePolicyDocument="{}", Path="/service/")
@@ -74,7 +74,7 @@ def _roles(iam: Any) -> Any:
     )
 
 
-def test_repositories_keep_their_policy_and_images(home: Home) -> None:
+def test_repositories_keep_their_policy_and_images_after_a_restart(home: Home) -> None:
     with serve(home) as server:
         ecr = client(server.url, "ecr")
         ecr.create_repository(
@@ -99,7 +99,7 @@ def _repository(ecr: Any) -> Any:
     )
 
 
-def test_a_buckets_settings_survive_and_a_deleted_bucket_stays_deleted(home: Home) -> None:
+def test_bucket_settings_survive_a_restart_and_a_deleted_bucket_stays_deleted(home: Home) -> None:
     with serve(home) as server:
         s3 = client(server.url, "s3", "eu-west-1")
         where = {"LocationConstraint": "eu-west-1"}
@@ -118,7 +118,7 @@ def test_a_buckets_settings_survive_and_a_deleted_bucket_stays_deleted(home: Hom
         assert s3.get_bucket_tagging(Bucket="kept")["TagSet"] == [{"Key": "a", "Value": "b"}]
 
 
-def test_a_refused_request_is_not_told_again(home: Home) -> None:
+def test_a_refused_request_is_not_written_to_the_journal(home: Home) -> None:
     with serve(home) as server:
         ecr = client(server.url, "ecr")
         ecr.create_repository(repositoryName="berth")
@@ -129,7 +129,7 @@ def test_a_refused_request_is_not_told_again(home: Home) -> None:
     journal.close()
 
 
-def test_everything_may_be_done_here(server: Server) -> None:
+def test_every_action_is_allowed(server: Server) -> None:
     iam = client(server.url, "iam")
     role = iam.create_role(RoleName="runner", AssumeRolePolicyDocument="{}")["Role"]
     actions = ["s3:GetObject", "s3:PutObject", "ecr:BatchGetImage"]
@@ -167,7 +167,7 @@ def test_another_service_is_an_error_that_names_what_there_is(
     assert error.value.response["Error"]["Code"] == "UnknownService"
 
 
-def test_an_operation_moto_lacks_is_not_implemented(server: Server) -> None:
+def test_an_operation_missing_from_moto_is_not_implemented(server: Server) -> None:
     with pytest.raises(ClientError) as error:
         client(server.url, "logs").get_log_record(logRecordPointer="x")
     assert error.value.response["Error"]["Code"] == "NotImplemented"
@@ -198,13 +198,13 @@ def test_a_bucket_in_the_host_name(server: Server) -> None:
         assert session.get(url, timeout=60).content == b"bytes"
 
 
-def test_nothing_of_the_reset_page_of_moto_is_there(server: Server) -> None:
+def test_the_reset_page_of_moto_is_not_served(server: Server) -> None:
     client(server.url, "s3").create_bucket(Bucket="bucket")
     requests.post(f"{server.url}/moto-api/reset", timeout=60)
     assert server.services.objects.bucket_exists("bucket")
 
 
-def test_a_role_sagemaker_may_assume_is_there_from_the_start(home: Home) -> None:
+def test_a_role_for_sagemaker_exists_from_the_start(home: Home) -> None:
     for _ in range(2):
         with serve(home) as server:
             role = client(server.url, "iam").get_role(RoleName="berth")["Role"]
@@ -215,7 +215,7 @@ def test_a_role_sagemaker_may_assume_is_there_from_the_start(home: Home) -> None
 @pytest.mark.parametrize(
     "name", ["Photos", "my_photos", "ab", "-photos", "photos.", "a..b", "127.0.0.1", "x" * 64]
 )
-def test_a_bucket_s3_would_not_make(server: Server, name: str) -> None:
+def test_invalid_bucket_names_are_refused(server: Server, name: str) -> None:
     s3 = client(server.url, "s3")
     with pytest.raises(ClientError, match=f"found '{name}', expected 3 to 63") as caught:
         s3.create_bucket(Bucket=name)
@@ -223,7 +223,7 @@ def test_a_bucket_s3_would_not_make(server: Server, name: str) -> None:
     assert s3.list_buckets()["Buckets"] == []
 
 
-def test_alarms_survive(home: Home) -> None:
+def test_alarms_survive_a_restart(home: Home) -> None:
     alarm = {
         "AlarmName": "slow",
         "Namespace": "mine",
@@ -243,8 +243,8 @@ def test_alarms_survive(home: Home) -> None:
         assert {name: found[name] for name in alarm} == alarm
 
 
-def test_what_moto_had_before_is_forgotten(tmp_path: Path) -> None:
-    """moto's state is the process's, in which other servers ran: as in these tests."""
+def test_earlier_state_of_moto_is_cleared(tmp_path: Path) -> None:
+    """moto's state belongs to the process, in which other servers may have run before."""
     for name in ("one", "two"):
         with serve(Home.find(tmp_path / name)) as server:
             iam, cloudwatch = client(server.url, "iam"), client(server.url, "cloudwatch")

@@ -1,4 +1,4 @@
-"""The journal stays small, however often something is made and deleted."""
+"""The journal stays small, however often resources are created and deleted."""
 
 import json
 from collections.abc import Callable
@@ -88,7 +88,7 @@ def rows(home: Home) -> int:
         journal.close()
 
 
-def test_what_is_deleted_leaves_nothing_in_the_journal(home: Home) -> None:
+def test_deleted_resources_are_removed_from_the_journal(home: Home) -> None:
     cycles: dict[Cycle, tuple[str, int]] = {
         role: ("iam", 0),
         policy: ("iam", 0),
@@ -113,12 +113,12 @@ def test_what_is_deleted_leaves_nothing_in_the_journal(home: Home) -> None:
         assert client(server.url, "iam").list_role_tags(RoleName="berth")["Tags"] == []
 
 
-def test_what_another_has_is_not_forgotten(home: Home) -> None:
+def test_resources_with_the_same_name_are_kept(home: Home) -> None:
     other = json.dumps(json.loads(MANIFEST) | {"annotations": {"other": "1"}})
     with serve(home) as server:
         iam, ecr = client(server.url, "iam"), client(server.url, "ecr")
         far = client(server.url, "ecr", "eu-west-1")
-        # A user, a group and a role of one name; a repository of one name in two regions.
+        # A user, a group and a role with one name; a repository with one name in two regions.
         iam.create_user(UserName="same")
         iam.create_group(GroupName="same")
         iam.create_role(RoleName="same", AssumeRolePolicyDocument="{}")
@@ -126,7 +126,7 @@ def test_what_another_has_is_not_forgotten(home: Home) -> None:
         for one in (ecr, far):
             one.create_repository(repositoryName="same")
         ecr.delete_repository(repositoryName="same")
-        # A tag that moved, and an image of two tags.
+        # A tag that moved, and an image with two tags.
         for manifest, tag in ((MANIFEST, "a"), (other, "a"), (MANIFEST, "b"), (MANIFEST, "c")):
             far.put_image(repositoryName="same", imageManifest=manifest, imageTag=tag)
         far.batch_delete_image(repositoryName="same", imageIds=[{"imageTag": "b"}])
@@ -145,7 +145,9 @@ def _images(ecr: Any) -> list[tuple[str, list[str]]]:
     return sorted((one["imageDigest"], sorted(one.get("imageTags", []))) for one in found)
 
 
-def test_a_journal_of_before_is_compacted(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_journal_of_an_older_version_is_compacted(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def nothing(*_: object) -> None:
         pass
 
@@ -160,7 +162,7 @@ def test_a_journal_of_before_is_compacted(home: Home, monkeypatch: pytest.Monkey
     assert rows(home) == 1
 
 
-def test_buckets_and_log_groups_that_a_journal_of_before_has_are_taken_over(home: Home) -> None:
+def test_buckets_and_log_groups_of_an_older_journal_are_imported(home: Home) -> None:
     region = "<CreateBucketConfiguration><LocationConstraint>eu-west-1</LocationConstraint>"
     bucket = f"{region}</CreateBucketConfiguration>".encode()
     group = json.dumps({"logGroupName": "/kept"}).encode()

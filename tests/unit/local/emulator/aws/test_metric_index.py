@@ -17,7 +17,7 @@ NAMES = ("EndpointName", "VariantName")
 
 
 def put(server: Server, *, endpoint: str = "one", number: int = 3, age: float = 0.0) -> None:
-    """Several points each of a metric with two dimensions and one with none."""
+    """Put several points each of a metric with two dimensions and of one without."""
     when = time.time() - age
     metrics = server.services.logs
     values = [("Latency", float(value), when) for value in range(number)]

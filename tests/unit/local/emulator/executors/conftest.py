@@ -12,7 +12,7 @@ from tests.unit.local.emulator.executors.containers import Start, StartedContain
 
 @pytest.fixture(scope="session")
 def toy_commands(toy_commands: Commands) -> Commands:
-    """The toy's verbs, and Python itself: in the toy image it is a command too."""
+    """Return the toy's commands, and Python, which is a command in the toy image too."""
     return {"toy": {**toy_commands["toy"], "python3": (sys.executable,)}}
 
 

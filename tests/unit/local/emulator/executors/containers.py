@@ -1,4 +1,4 @@
-"""What tests wait for when an executor runs a container."""
+"""Helpers that wait for containers run by an executor."""
 
 import fcntl
 import threading
@@ -29,12 +29,12 @@ lives, and prints `locked`."""
 
 
 def locking_script(executor: Executor, base: Path) -> str:
-    """`LOCK` with the folder as the container sees it."""
+    """Return the script `LOCK` with the folder's path inside the container."""
     return f"BASE = {'/opt/ml' if executor.name == 'docker' else str(base)!r}\n{LOCK}"
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Poll a condition that no event announces, until it holds."""
+    """Poll until a condition without an event is true."""
     end = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < end
@@ -42,7 +42,7 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def status_of(url: str) -> int:
-    """The status of a server's response, once it listens."""
+    """Wait until a server listens and return the status of its response."""
     found: list[int] = []
 
     def responds() -> bool:
@@ -58,7 +58,7 @@ def status_of(url: str) -> int:
 
 
 def is_locked(base: Path) -> bool:
-    """Whether a process holds the lock that `LOCK` takes; the kernel frees it when that ends."""
+    """Return whether a process holds the lock of `LOCK`; the kernel frees it when that ends."""
     with (base / "lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -69,7 +69,7 @@ def is_locked(base: Path) -> bool:
 
 @dataclass
 class StartedContainer:
-    """A container and the lines it printed so far."""
+    """A container and the lines it has printed so far."""
 
     base: Path
     lines: list[str] = field(default_factory=list)
@@ -91,7 +91,7 @@ class StartedContainer:
         return self.lines[0]
 
     def output(self) -> list[str]:
-        """All its lines, once it ended."""
+        """Wait for its end and return all its lines."""
         assert self.container.wait(60) is not None
         return self.lines
 
@@ -102,4 +102,4 @@ class Start(Protocol):
     def __call__(
         self, executor: Executor, script: str, name: str = "job", **spec: Any
     ) -> StartedContainer:
-        """`spec` are members of the ContainerSpec."""
+        """Start it with `spec`, members of the ContainerSpec."""

@@ -18,7 +18,7 @@ SLEEP = "import time; print('sleeps'); time.sleep(60)"
 @pytest.mark.parametrize(
     "later", ["process", pytest.param("docker", marks=pytest.mark.docker), None]
 )
-def test_any_later_server_removes_what_is_left(
+def test_any_later_server_removes_remaining_containers(
     toy_executor: Executor,
     toy_commands: Commands,
     start: Start,
@@ -58,7 +58,7 @@ def test_the_marker_exists_as_long_as_a_container_or_network_does(
     assert not home.containers_marker.exists()
 
 
-def test_containers_of_an_engine_that_is_gone_are_named(
+def test_containers_of_an_unreachable_engine_are_named(
     home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def connect() -> None:
@@ -81,7 +81,7 @@ def test_a_home_without_containers_needs_no_engine(
     assert clean_up(home) == []
 
 
-def test_a_process_that_ended_by_itself_is_no_error(home: Home) -> None:
+def test_a_process_that_ended_by_itself_is_not_an_error(home: Home) -> None:
     with subprocess.Popen(["true"]) as process:
         ProcessRegistry(home).add("ended", process.pid)
     assert not psutil.pid_exists(process.pid)

@@ -23,7 +23,7 @@ def executor(home: Home, toy_image: str) -> Iterator[DockerExecutor]:
     executor.reap()
 
 
-def test_what_is_read_only_cannot_be_written(executor: DockerExecutor, start: Start) -> None:
+def test_read_only_folders_cannot_be_written(executor: DockerExecutor, start: Start) -> None:
     script = (
         "open('/opt/ml/free', 'w').write('x')\n"
         "for part in ('input/data/file', 'model/file'):\n"
@@ -39,7 +39,7 @@ def test_what_is_read_only_cannot_be_written(executor: DockerExecutor, start: St
     assert (job.base / "free").read_text() == "x"
 
 
-def test_a_file_alone_may_be_read_only(
+def test_a_single_file_may_be_read_only(
     executor: DockerExecutor, start: Start, tmp_path: Path
 ) -> None:
     (tmp_path / "job").mkdir()
@@ -52,7 +52,7 @@ def test_a_file_alone_may_be_read_only(
         start(executor, script, read_only=("file/part",))
 
 
-def test_a_later_server_hands_back_what_a_killed_ones_jobs_have_shared(
+def test_a_later_server_owns_the_shared_folders_of_a_killed_servers_jobs(
     executor: DockerExecutor, start: Start, home: Home
 ) -> None:
     script = (
@@ -95,7 +95,7 @@ def test_shared_memory_is_large(executor: DockerExecutor, start: Start) -> None:
     assert start(executor, script, name="two", shm_size=2**20).output() == [str(2**20)]
 
 
-def test_cores_are_limited_and_more_than_there_are_is_all(
+def test_cores_are_limited_to_the_requested_or_all(
     executor: DockerExecutor, start: Start, engine: DockerClient
 ) -> None:
     for name, cpus, expected in (("one", 1, 1), ("many", 1000, engine.info()["NCPU"])):
@@ -108,7 +108,7 @@ def test_cores_are_limited_and_more_than_there_are_is_all(
 INTERFACES = "import os; print(sorted(os.listdir('/sys/class/net')))"
 
 
-def test_isolated_without_a_port_is_without_a_network(
+def test_an_isolated_container_without_a_port_has_no_network(
     executor: DockerExecutor, start: Start
 ) -> None:
     assert start(executor, INTERFACES, isolated=True).output() == ["['lo']"]
@@ -128,7 +128,7 @@ SERVE = "import runpy; runpy.run_path('/opt/serve.py', run_name='__main__')"
 
 
 @pytest.mark.parametrize(("isolated", "expected"), [(False, "connected"), (True, "refused")])
-def test_an_isolated_server_reaches_nothing_and_is_reached(
+def test_an_isolated_server_is_reachable_and_has_no_outgoing_network(
     executor: DockerExecutor,
     start: Start,
     engine: DockerClient,
@@ -152,7 +152,7 @@ def test_an_isolated_server_reaches_nothing_and_is_reached(
     assert engine.networks.list(names=[f"berth-{home.id}"]) == []
 
 
-def test_hosts_of_a_job_see_each_other_by_name_and_nobody_else_does(
+def test_only_hosts_of_a_job_reach_each_other_by_name(
     executor: DockerExecutor, start: Start
 ) -> None:
     listen = (
@@ -195,7 +195,9 @@ def owners(folder: Path) -> set[int]:
     return {path.lstat().st_uid for path in folder.rglob("*")} | {folder.stat().st_uid}
 
 
-def test_the_homes_owner_gets_the_files(executor: DockerExecutor, start: Start, home: Home) -> None:
+def test_files_belong_to_the_owner_of_the_home(
+    executor: DockerExecutor, start: Start, home: Home
+) -> None:
     theirs = DockerExecutor(home, owner=(12345, 12346))
     job = start(theirs, WRITE)
     job.container.wait()
@@ -206,7 +208,7 @@ def test_the_homes_owner_gets_the_files(executor: DockerExecutor, start: Start, 
     assert (job.base / "deep" / "er" / "file").stat().st_gid == 12346
 
 
-def test_the_homes_owner_gets_the_files_of_a_dead_servers_container(
+def test_files_of_a_dead_servers_container_belong_to_the_owner_of_the_home(
     executor: DockerExecutor, start: Start, home: Home
 ) -> None:
     job = start(executor, f"{WRITE}\nprint('written')\nimport time; time.sleep(60)")
@@ -225,7 +227,7 @@ def test_the_output_of_a_dead_servers_container_is_saved(
     assert saved_output(job.base).read_text() == "one\ntwo\n"
 
 
-def test_an_image_of_this_account_is_the_one_that_would_be_pushed(
+def test_an_image_uri_of_this_account_means_the_local_image(
     executor: DockerExecutor, start: Start, engine: DockerClient
 ) -> None:
     registry = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
@@ -238,7 +240,7 @@ def test_an_image_of_this_account_is_the_one_that_would_be_pushed(
             executor.check_image(uri)
 
 
-def test_the_images_own_command_runs_when_none_is_named(
+def test_the_default_command_is_that_of_the_image(
     executor: DockerExecutor, tmp_path: Path, toy_uri: str
 ) -> None:
     lines: list[str] = []
@@ -258,7 +260,7 @@ def test_a_container_is_found_by_its_labels(
     assert container.labels["berth.role"] == "python3"
 
 
-def test_silence_longer_than_the_engines_time_to_answer_ends_nothing(
+def test_a_container_may_print_nothing_for_longer_than_the_engines_timeout(
     home: Home, start: Start, toy_image: str
 ) -> None:
     impatient = DockerExecutor(home, client=DockerClient.from_env(timeout=1))
@@ -272,7 +274,7 @@ def test_silence_longer_than_the_engines_time_to_answer_ends_nothing(
     assert (second.container.wait(), second.lines) == (5, [])
 
 
-def test_an_engine_that_goes_away_during_a_job_is_an_error_of_one_line(
+def test_an_engine_that_stops_during_a_job_is_a_one_line_error(
     executor: DockerExecutor,
     start: Start,
     home: Home,

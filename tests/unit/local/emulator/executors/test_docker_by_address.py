@@ -1,6 +1,6 @@
-"""An engine that DOCKER_HOST names by an address, as one in a virtual machine or in CI's service.
+"""An engine whose DOCKER_HOST is an address, as in a virtual machine or a CI service.
 
-The tests' own engine, behind a relay; folders have spaces in their names.
+Uses the tests' engine behind a relay; folders have spaces in their names.
 """
 
 import os
@@ -25,7 +25,7 @@ SOCKET = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removepref
 
 
 class Relay(socketserver.BaseRequestHandler):
-    """A TCP connection to the engine's socket, and back."""
+    """Relays a TCP connection to the engine's socket and back."""
 
     def handle(self) -> None:
         with socket.socket(socket.AF_UNIX) as engine:
@@ -37,7 +37,7 @@ class Relay(socketserver.BaseRequestHandler):
 
 
 def pump(source: socket.socket, target: socket.socket) -> None:
-    """Until the source ends, whose end is passed on."""
+    """Forward data until the source ends, then close the target."""
     try:
         while data := source.recv(65536):
             target.sendall(data)
@@ -63,7 +63,7 @@ def executor(
         server.shutdown()
 
 
-def test_a_server_is_reached_stopped_and_gives_its_files_back(
+def test_a_server_is_reached_and_stopped_and_its_files_are_returned(
     executor: DockerExecutor, toy_uri: str, tmp_path: Path
 ) -> None:
     script = (

@@ -21,7 +21,7 @@ from local.emulator.home import Home
 
 
 class FakeDockerClient:
-    """A client with these images; `error` is what every call raises once it is set."""
+    """A client with these images; every call raises `error` once it is set."""
 
     def __init__(self, *images: str) -> None:
         self.names = images
@@ -55,7 +55,7 @@ class FakeDockerClient:
 
 
 def broken() -> requests.ConnectionError:
-    """As the SDK raises it: wrapped, with the reason inside."""
+    """Return an error as the SDK raises it, wrapping its cause."""
     error = requests.ConnectionError("('Connection aborted.', FileNotFoundError(2, 'No such'))")
     error.__cause__ = FileNotFoundError(2, "No such file or directory")
     return error
@@ -79,13 +79,13 @@ def test_the_local_image_of_a_uri(uri: str, local: str) -> None:
     assert find_image(FakeDockerClient(local), uri).id == f"id of {local}"
 
 
-def test_what_was_pulled_from_the_registry_comes_first() -> None:
+def test_an_image_pulled_from_the_registry_takes_precedence() -> None:
     uri = f"{ACCOUNT}/berth:latest"
     assert find_image(FakeDockerClient("berth:latest", uri), uri).id == f"id of {uri}"
 
 
 @pytest.mark.parametrize("uri", ["berth:1", f"{ACCOUNT}/berth:1", "host:5000/berth:latest"])
-def test_an_image_that_is_not_here_is_never_pulled(uri: str) -> None:
+def test_a_missing_image_is_never_pulled(uri: str) -> None:
     with pytest.raises(ImageMissing, match=f"image {uri} is not on this machine; build it"):
         find_image(FakeDockerClient("berth:latest"), uri)
 
@@ -103,7 +103,7 @@ def test_an_engines_error_is_one_line() -> None:
     )
 
 
-def test_an_engine_that_is_gone(tmp_path: Path, toy_uri: str) -> None:
+def test_an_unreachable_engine(tmp_path: Path, toy_uri: str) -> None:
     engine = FakeDockerClient(toy_uri)
     executor = DockerExecutor(Home.find(tmp_path), client=engine)
     engine.error = broken()
@@ -139,8 +139,8 @@ def test_an_engine_behind_ssh_is_reached_by_its_forwarded_socket(
         connect(timeout=2)
 
 
-def test_no_engine_is_an_error_that_names_the_way_out(tmp_path: Path) -> None:
-    """In a process of its own: the SDK leaves the socket that was refused to the collector."""
+def test_no_engine_is_an_error_that_names_the_alternative(tmp_path: Path) -> None:
+    """Runs in a separate process, as the SDK leaves the refused socket to the garbage collector."""
     code = (
         "from local.emulator.executors import ExecutorError\n"
         "from local.emulator.executors.engine import connect\n"
@@ -156,7 +156,7 @@ def test_no_engine_is_an_error_that_names_the_way_out(tmp_path: Path) -> None:
 
 
 class FakeRemoteContainer:
-    """A container of an engine in another namespace: its pid is another process's here."""
+    """A container of an engine in another PID namespace, where its pid is another process."""
 
     def __init__(self, pid: int) -> None:
         self.attrs = {"State": {"Pid": pid, "OOMKilled": False}}
@@ -194,7 +194,7 @@ class FakeRemoteContainer:
         pass
 
 
-def test_an_engines_pid_is_not_looked_up_here(tmp_path: Path) -> None:
+def test_a_pid_of_a_remote_engine_is_not_looked_up_locally(tmp_path: Path) -> None:
     engine = FakeDockerClient("berth")
     executor = DockerExecutor(Home.find(tmp_path / "home"), client=engine)
     spec = ContainerSpec("job", "berth", ("train",), tmp_path)
@@ -208,7 +208,7 @@ def test_an_engines_pid_is_not_looked_up_here(tmp_path: Path) -> None:
     assert container.signals == ["SIGTERM"]
 
 
-def test_a_container_that_another_server_removed_was_killed(tmp_path: Path) -> None:
+def test_a_container_removed_by_another_server_counts_as_killed(tmp_path: Path) -> None:
     class FakeRemovedContainer(FakeRemoteContainer):
         def wait(self, timeout: float | None) -> dict[str, int]:
             super().wait(timeout)
@@ -225,7 +225,7 @@ def test_a_container_that_another_server_removed_was_killed(tmp_path: Path) -> N
 
 
 class FakeBusyBoxContainer(FakeRemoteContainer):
-    """One of an engine whose `ps` has no columns of signals."""
+    """A container of an engine whose `ps` has no signal columns."""
 
     def __init__(self, *statuses: str) -> None:
         super().__init__(pid=1)
@@ -240,7 +240,7 @@ class FakeBusyBoxContainer(FakeRemoteContainer):
         return SimpleNamespace(exit_code=0, output=self.statuses.pop(0).encode())
 
 
-def test_a_container_is_looked_into_where_the_engines_ps_shows_no_signals(tmp_path: Path) -> None:
+def test_signals_are_read_inside_the_container_if_ps_does_not_show_them(tmp_path: Path) -> None:
     deaf = "Name:\tpython3\nSigBlk:\t0000000000000000\nSigIgn:\t0000000001001000\nSigCgt:\t0"
     heeds = deaf.replace("SigCgt:\t0", "SigCgt:\t0000000000004002")
     engine = FakeDockerClient("berth")
@@ -254,7 +254,7 @@ def test_a_container_is_looked_into_where_the_engines_ps_shows_no_signals(tmp_pa
 
 
 def started_options(engine: FakeDockerClient, spec: ContainerSpec, home: Path) -> dict[str, Any]:
-    """What a container of the spec is created with."""
+    """Return the options with which a container of the spec is created."""
     created: list[dict[str, Any]] = []
 
     def create(_image: str, **options: Any) -> None:
@@ -284,7 +284,7 @@ def test_a_port_is_published_where_the_engine_is(url: str, address: str, tmp_pat
     assert options["mounts"][0]["Source"] == str(tmp_path / "a folder")
 
 
-def test_a_container_that_names_the_engines_machine_reaches_it(tmp_path: Path) -> None:
+def test_a_container_can_reach_the_engines_host_by_name(tmp_path: Path) -> None:
     engine = FakeDockerClient("berth")
     given = {"MLFLOW_TRACKING_URI": "http://host.docker.internal:5000"}
     plain = ContainerSpec("plain", "berth", ("train",), tmp_path)
@@ -317,9 +317,7 @@ def test_an_isolated_server_that_cannot_be_reached_is_refused(
 
 
 @pytest.mark.parametrize("architecture", ["amd64", "arm64"])
-def test_an_image_for_other_processors_is_said_in_the_log(
-    architecture: str, tmp_path: Path
-) -> None:
+def test_an_image_for_another_architecture_is_logged(architecture: str, tmp_path: Path) -> None:
     engine = FakeDockerClient("berth")
     engine.architecture = architecture
     executor = DockerExecutor(Home.find(tmp_path / "home"), client=engine)
@@ -339,7 +337,7 @@ def test_an_image_for_other_processors_is_said_in_the_log(
         "Mounts denied: The path /x is not shared from the host and is not known to Docker.",
     ],
 )
-def test_an_engine_that_does_not_see_the_folder_is_named(message: str, tmp_path: Path) -> None:
+def test_an_engine_without_access_to_the_folder_is_reported(message: str, tmp_path: Path) -> None:
     class FakeRemoteClient(FakeDockerClient):
         def refuse(self, *_args: object, **_options: object) -> None:
             response = requests.Response()

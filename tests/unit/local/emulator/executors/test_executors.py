@@ -1,4 +1,4 @@
-"""What holds for a container with either executor."""
+"""The behaviour of a container with either executor."""
 
 import dataclasses
 import json
@@ -21,7 +21,7 @@ from tests.unit.local.emulator.executors.containers import (
 )
 
 
-def test_both_outputs_are_delivered_and_nothing_of_a_quick_end_is_lost(
+def test_stdout_and_stderr_of_a_short_process_are_delivered_completely(
     toy_executor: Executor, start: Start
 ) -> None:
     job = start(toy_executor, "import os; os.write(2, b'to stderr\\n'); os._exit(0)")
@@ -35,7 +35,7 @@ def test_a_line_is_delivered_while_it_runs(toy_executor: Executor, start: Start)
     assert job.container.wait(0) is None
 
 
-def test_a_line_that_cannot_be_kept_does_not_hang_the_job(
+def test_a_line_that_cannot_be_stored_does_not_block_the_job(
     toy_executor: Executor, start: Start, tmp_path: Path, toy_uri: str
 ) -> None:
     base = tmp_path / "full"
@@ -51,7 +51,7 @@ def test_a_line_that_cannot_be_kept_does_not_hang_the_job(
     container.remove()
 
 
-def test_stop_is_sigterm_first(toy_executor: Executor, start: Start) -> None:
+def test_stop_sends_sigterm_first(toy_executor: Executor, start: Start) -> None:
     job = start(
         toy_executor,
         "import signal, sys, time\n"
@@ -64,7 +64,7 @@ def test_stop_is_sigterm_first(toy_executor: Executor, start: Start) -> None:
     assert job.container.stop(20) == 143
 
 
-def test_a_process_that_ignores_sigterm_is_killed_after_the_grace(
+def test_a_process_that_ignores_sigterm_is_killed_after_the_grace_period(
     toy_executor: Executor, start: Start
 ) -> None:
     job = start(
@@ -77,7 +77,7 @@ def test_a_process_that_ignores_sigterm_is_killed_after_the_grace(
     assert job.lines == ["ready", "no"]
 
 
-def test_children_end_with_the_process_that_started_them(
+def test_children_end_with_their_parent_process(
     toy_executor: Executor, start: Start, tmp_path: Path
 ) -> None:
     job = start(toy_executor, locking_script(toy_executor, tmp_path / "job"))
@@ -102,7 +102,9 @@ def test_children_end_with_stop_and_remove(
     until(lambda: not is_locked(job.base))
 
 
-def test_a_name_is_taken_until_it_is_removed(toy_executor: Executor, start: Start) -> None:
+def test_a_name_is_in_use_until_its_container_is_removed(
+    toy_executor: Executor, start: Start
+) -> None:
     first = start(toy_executor, "print('first')")
     first.container.wait()
     with pytest.raises(ExecutorError, match="job"):
@@ -198,7 +200,7 @@ def test_containers_share_a_folder_and_its_locks(
     assert kept.stat().st_mode & 0o666 == 0o666 or toy_executor.name == "process"
 
 
-def test_a_folder_that_is_shared_replaces_what_an_earlier_container_left_there(
+def test_a_shared_folder_replaces_the_files_of_an_earlier_container(
     toy_executor: Executor, start: Start, tmp_path: Path
 ) -> None:
     outside = tmp_path / "outside"
@@ -225,7 +227,7 @@ def environment_of(job: StartedContainer) -> dict[str, str]:
     return found
 
 
-def test_the_environment_is_the_requests_and_nothing_secret(
+def test_the_environment_is_that_of_the_request_without_secrets(
     toy_executor: Executor, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "GITHUB_TOKEN", "OPENAI_API_KEY"):
@@ -245,27 +247,27 @@ def test_the_environment_is_the_requests_and_nothing_secret(
     }
 
 
-def test_threads_that_share_cores_do_not_spin(toy_executor: Executor, start: Start) -> None:
+def test_with_shared_cores_threads_do_not_spin(toy_executor: Executor, start: Start) -> None:
     found = environment_of(start(toy_executor, PRINT_ENVIRONMENT, cpus=1))
     assert found["OMP_WAIT_POLICY"] == "PASSIVE"
     if toy_executor.name == "process":
         assert found["OMP_NUM_THREADS"] == "1"
 
 
-def test_the_request_may_want_its_threads_otherwise(toy_executor: Executor, start: Start) -> None:
+def test_the_request_may_override_thread_settings(toy_executor: Executor, start: Start) -> None:
     given = {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "7"}
     found = environment_of(start(toy_executor, PRINT_ENVIRONMENT, cpus=1, environment=given))
     assert found.items() >= given.items()
 
 
-def test_an_image_that_is_not_there(toy_executor: Executor, start: Start) -> None:
+def test_a_missing_image(toy_executor: Executor, start: Start) -> None:
     with pytest.raises(ImageMissing, match=r"host:5000/nobody/nothing:1"):
         toy_executor.check_image("host:5000/nobody/nothing:1")
     with pytest.raises(ImageMissing, match=r"host:5000/nobody/nothing:1"):
         start(toy_executor, "pass", image="host:5000/nobody/nothing:1")
 
 
-def test_an_image_without_the_verb(toy_executor: Executor, tmp_path: Path, toy_uri: str) -> None:
+def test_an_image_without_the_command(toy_executor: Executor, tmp_path: Path, toy_uri: str) -> None:
     for command, entrypoint in ((("tune",), None), (("x",), ("tune",))):
         spec = ContainerSpec("job", toy_uri, command, tmp_path, entrypoint=entrypoint)
         with pytest.raises(ExecutorError, match=f"{toy_uri} has no .*'tune'") as caught:
@@ -274,7 +276,7 @@ def test_an_image_without_the_verb(toy_executor: Executor, tmp_path: Path, toy_u
     assert toy_executor.reap() == []
 
 
-def test_reap_ends_what_another_left_in_this_home_and_only_there(
+def test_reap_ends_containers_of_another_server_in_the_same_home_only(
     toy_executor: Executor, start: Start, tmp_path: Path, toy_commands: Commands
 ) -> None:
     script = locking_script(toy_executor, tmp_path / "left")

@@ -11,7 +11,7 @@ Tags = Sequence[list[str] | None]
 
 
 def use_engine(monkeypatch: pytest.MonkeyPatch, images: Tags | None) -> None:
-    """An engine whose images have these tags; None for no engine."""
+    """Simulate an engine whose images have these tags; None means no engine."""
 
     def connect(timeout: float = 0) -> SimpleNamespace:
         if images is None:
@@ -39,14 +39,14 @@ def use_engine(monkeypatch: pytest.MonkeyPatch, images: Tags | None) -> None:
         (None, "process"),
     ],
 )
-def test_auto_is_docker_where_an_engine_has_the_image(
+def test_auto_means_docker_if_an_engine_has_the_image(
     home: Home, monkeypatch: pytest.MonkeyPatch, images: Tags | None, expected: str
 ) -> None:
     use_engine(monkeypatch, images)
     assert create_executor(home, "auto").name == expected
 
 
-def test_docker_without_an_engine_is_an_error_that_names_the_way_out(
+def test_docker_without_an_engine_is_an_error_that_names_the_alternative(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_engine(monkeypatch, None)
@@ -55,7 +55,7 @@ def test_docker_without_an_engine_is_an_error_that_names_the_way_out(
 
 
 @pytest.mark.parametrize("name", ["docker", "process"])
-def test_an_executor_is_chosen_by_its_name(
+def test_an_executor_is_chosen_by_name(
     home: Home, monkeypatch: pytest.MonkeyPatch, name: ExecutorName
 ) -> None:
     use_engine(monkeypatch, [])

@@ -27,16 +27,16 @@ def lines_of(*chunks: bytes) -> list[str]:
         ([b""], []),
     ],
 )
-def test_bytes_become_lines(chunks: list[bytes], expected: list[str]) -> None:
+def test_bytes_are_split_into_lines(chunks: list[bytes], expected: list[str]) -> None:
     assert lines_of(*chunks) == expected
 
 
-def test_byte_by_byte_is_the_same() -> None:
+def test_single_bytes_give_the_same_lines() -> None:
     data = "é\r\nover\rwritten\n\nlast".encode()
     assert lines_of(*(bytes([byte]) for byte in data)) == lines_of(data)
 
 
-def test_a_line_too_long_for_an_event_comes_in_parts_and_loses_nothing() -> None:
+def test_a_line_too_long_for_an_event_is_split_without_loss() -> None:
     text = "é" * (2 * LONGEST + 5)
     parts = lines_of(text.encode()[: LONGEST + 1], text.encode()[LONGEST + 1 :], b"\nnext\n")
     assert [len(part) for part in parts] == [LONGEST, LONGEST, 5, 4]
@@ -44,7 +44,9 @@ def test_a_line_too_long_for_an_event_comes_in_parts_and_loses_nothing() -> None
     assert all(len(part.encode()) + 26 <= 262_144 for part in parts)
 
 
-def test_a_line_that_cannot_be_stored_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_line_that_cannot_be_stored_does_not_stop_the_next(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     kept: list[str] = []
 
     def keep(line: str) -> None:

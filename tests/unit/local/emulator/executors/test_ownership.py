@@ -14,11 +14,11 @@ OTHER = (54321, 54322)
 
 
 class FakeChownClient:
-    """A client whose containers run nothing, or Python in this process's place.
+    """A client whose containers run nothing, or run Python in this process.
 
     Args:
-        lacks: commands the image does not have.
-        runs: whether Python really runs.
+        lacks: commands missing from the image.
+        runs: whether Python is really run.
     """
 
     def __init__(self, *lacks: str, runs: bool = False) -> None:
@@ -54,7 +54,7 @@ def give(engine: FakeChownClient, folder: Path, owner: tuple[int, int] = OTHER) 
     return engine.ran
 
 
-def test_nothing_is_run_for_files_that_have_the_owner_already(folder: Path) -> None:
+def test_no_container_runs_if_the_owner_is_already_right(folder: Path) -> None:
     assert give(FakeChownClient(), folder, (os.getuid(), os.getgid())) == []
     assert give(FakeChownClient(), folder / "gone") == []
 
@@ -71,7 +71,7 @@ def test_chown_changes_the_owner(folder: Path) -> None:
         (["name=userns"], "54321:54322", "host"),
     ],
 )
-def test_engines_that_know_users_by_other_numbers(
+def test_engines_with_other_user_ids(
     folder: Path, security: list[str], given: str, userns_mode: str | None
 ) -> None:
     engine = FakeChownClient()
@@ -81,7 +81,7 @@ def test_engines_that_know_users_by_other_numbers(
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
-def test_one_deep_file_of_another_is_enough(folder: Path) -> None:
+def test_a_single_nested_file_of_another_owner_is_found(folder: Path) -> None:
     os.chown(folder / "one" / "two" / "file", *OTHER)
     assert len(give(FakeChownClient(), folder, (os.getuid(), os.getgid()))) == 1
 

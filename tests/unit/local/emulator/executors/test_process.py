@@ -39,7 +39,7 @@ def test_the_repository_of_a_uri(image: str, name: str) -> None:
     assert repository(image) == name
 
 
-def test_another_image_is_refused_with_what_would_run_it(executor: ProcessExecutor) -> None:
+def test_another_image_is_refused_with_the_executor_that_runs_it(executor: ProcessExecutor) -> None:
     with pytest.raises(ImageMissing, match=r"\(…/toy:tag\), found busybox:1; .*--executor docker"):
         executor.check_image("busybox:1")
     executor.check_image("host:5000/any/toy:1@sha256:" + "0" * 64)
@@ -53,7 +53,7 @@ def test_commands_that_are_not_installed_are_named(home: Home) -> None:
         executor.check_image("toy")
 
 
-def test_this_projects_image_is_this_environments_commands(home: Home) -> None:
+def test_the_berth_image_means_the_commands_of_this_environment(home: Home) -> None:
     executor = ProcessExecutor(home)
     executor.check_image("berth:latest")
     with pytest.raises(ExecutorError, match="only runs serve and train;"):
@@ -70,7 +70,7 @@ def test_the_request_may_set_what_the_image_sets(executor: ProcessExecutor, star
     assert other.output() == ["mine:main"]
 
 
-def test_no_command_is_the_images_own(
+def test_the_default_command_is_that_of_the_image(
     executor: ProcessExecutor, tmp_path: Path, toy_uri: str
 ) -> None:
     lines: list[str] = []
@@ -87,7 +87,7 @@ def test_a_process_that_cannot_be_isolated_logs_it(executor: ProcessExecutor, st
     assert lines == ["running"]
 
 
-def test_gpus_are_hidden_unless_the_spec_has_them(
+def test_gpus_are_hidden_unless_the_spec_requests_them(
     executor: ProcessExecutor, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -107,7 +107,7 @@ ESCAPE = (
 """Leaves a process that shares nothing with the job any more but its output."""
 
 
-def test_a_child_that_escaped_with_the_output_does_not_delay_the_end(
+def test_a_detached_child_that_keeps_the_output_open_does_not_delay_the_end(
     executor: ProcessExecutor, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "DRAIN_SECONDS", 0.2)
@@ -149,7 +149,7 @@ time.sleep(60)
 """
 
 
-def test_reap_ends_what_a_killed_server_left(
+def test_reap_ends_processes_of_a_killed_server(
     executor: ProcessExecutor, tmp_path: Path, toy_commands: Commands
 ) -> None:
     words = [sys.executable, "-c", SERVER, str(tmp_path / "home"), str(tmp_path)]
@@ -191,7 +191,7 @@ def test_reap_spares_a_process_that_reuses_a_pid(executor: ProcessExecutor, home
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}'])
-def test_reap_accepts_a_file_cut_short(executor: ProcessExecutor, home: Home, text: str) -> None:
+def test_reap_accepts_a_truncated_file(executor: ProcessExecutor, home: Home, text: str) -> None:
     (home.processes / "cut.json").write_text(text)
     assert executor.reap() == ["cut"]
     assert list((home.processes).iterdir()) == []
@@ -234,7 +234,7 @@ def marked_processes(home: Home) -> Iterator[psutil.Process]:
             yield found
 
 
-def test_a_folder_that_is_not_there_is_named_and_the_name_stays_free(
+def test_a_missing_folder_is_named_and_the_name_stays_free(
     executor: ProcessExecutor, start: Start, tmp_path: Path
 ) -> None:
     spec = ContainerSpec("job", "toy", ("train",), tmp_path / "nowhere", port=8080)
@@ -243,7 +243,7 @@ def test_a_folder_that_is_not_there_is_named_and_the_name_stays_free(
     assert start(executor, "pass").container.wait() == 0
 
 
-def test_a_port_is_given_once(executor: ProcessExecutor, start: Start) -> None:
+def test_each_container_gets_its_own_port(executor: ProcessExecutor, start: Start) -> None:
     script = "import os; print(os.environ['SAGEMAKER_BIND_TO_PORT'], os.environ['BERTH_BIND_HOST'])"
     jobs = [start(executor, script, name=f"job{n}", port=8080) for n in range(5)]
     for job in jobs:

@@ -10,7 +10,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_folder_is_handed_back_by_the_last_that_used_it(tmp_path: Path) -> None:
+def test_a_folder_is_returned_by_its_last_user(tmp_path: Path) -> None:
     folders, handed_back = SharedFolders(), list[Path]()
     one, two = tmp_path / "above" / "one", tmp_path / "two"
     folders.acquire("first", [one])
@@ -26,7 +26,7 @@ def test_a_folder_is_handed_back_by_the_last_that_used_it(tmp_path: Path) -> Non
     assert handed_back == [one, two, two]
 
 
-def test_what_was_handed_back_is_open_to_the_next_user(tmp_path: Path) -> None:
+def test_files_of_a_returned_folder_are_accessible_to_the_next_user(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.write_text("x")
     outside.chmod(0o600)
@@ -43,7 +43,7 @@ def test_what_was_handed_back_is_open_to_the_next_user(tmp_path: Path) -> None:
     assert mode(outside) == 0o600
 
 
-def test_a_folder_that_is_gone_while_it_is_used_is_no_error(tmp_path: Path) -> None:
+def test_a_folder_deleted_while_in_use_is_not_an_error(tmp_path: Path) -> None:
     folders = SharedFolders()
     folders.acquire("job", [tmp_path / "shared"])
     (tmp_path / "shared").rmdir()
@@ -52,13 +52,13 @@ def test_a_folder_that_is_gone_while_it_is_used_is_no_error(tmp_path: Path) -> N
     assert (tmp_path / "shared").is_dir()
 
 
-def test_a_file_in_the_folders_place(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "shared").touch()
     with pytest.raises(FileExistsError):
         make(tmp_path / "shared")
 
 
-def test_a_link_is_made_anew_where_something_else_lies(tmp_path: Path) -> None:
+def test_a_link_replaces_an_existing_file_or_folder(tmp_path: Path) -> None:
     base, folder, other = tmp_path / "base", tmp_path / "shared", tmp_path / "other"
     for path in (base, folder, other):
         path.mkdir()
@@ -83,7 +83,7 @@ def test_a_link_is_made_anew_where_something_else_lies(tmp_path: Path) -> None:
     assert [path.name for path in other.iterdir()] == ["precious"]
 
 
-def test_a_mount_point_is_a_folder_of_the_jobs_own(tmp_path: Path) -> None:
+def test_a_mount_point_is_a_folder_and_not_a_link(tmp_path: Path) -> None:
     base, folder = tmp_path / "base", tmp_path / "shared"
     folder.mkdir()
     base.mkdir()

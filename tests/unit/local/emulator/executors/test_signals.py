@@ -42,7 +42,7 @@ def test_a_handler_is_seen_in_the_output_of_ps(line: str, expected: bool) -> Non
         process.kill()
 
 
-def test_the_first_process_counts() -> None:
+def test_only_the_given_process_counts() -> None:
     rows = table(["5", NONE, NONE, NONE], ["6", CAUGHT, NONE, NONE])
     assert not handles_signal(rows, 5, SIGTERM)
     assert handles_signal(rows, 6, SIGTERM)

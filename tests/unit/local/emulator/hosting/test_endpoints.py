@@ -35,7 +35,7 @@ def who(client: Any, name: str = "one") -> str:
     return str(json.loads(answer["Body"].read())["name"])
 
 
-def test_from_creating_to_in_service_to_gone(harness: HostingHarness) -> None:
+def test_an_endpoint_goes_from_creating_to_in_service_to_deleted(harness: HostingHarness) -> None:
     harness.model("one", Environment={"COLOUR": "blue"})
     harness.config("one", {"ModelName": "one", "InitialInstanceCount": 2})
     harness.create("one", Tags=[{"Key": "team", "Value": "a"}])
@@ -77,7 +77,7 @@ def test_the_log_of_a_model_that_does_not_load_is_quoted(harness: HostingHarness
 
 @process_only
 class TestFailures:
-    def test_one_broken_variant_fails_all_and_nothing_is_left(
+    def test_one_broken_variant_fails_the_endpoint_and_all_containers_are_removed(
         self, harness: HostingHarness
     ) -> None:
         harness.model("good", {"slow": b""})
@@ -93,7 +93,7 @@ class TestFailures:
         fleets = harness.context.home.job("endpoint", "one") / "fleets"
         harness.until(lambda: list(fleets.iterdir()), lambda left: left == [])
 
-    def test_ping_that_never_answers_in_time(self, harness: HostingHarness) -> None:
+    def test_a_ping_that_is_never_answered_in_time(self, harness: HostingHarness) -> None:
         harness.model("one", {"slow": b""})
         harness.config(
             "one", {"ModelName": "one", "ContainerStartupHealthCheckTimeoutInSeconds": 1}
@@ -102,7 +102,7 @@ class TestFailures:
         body = harness.wait("one", "InService", "Failed")
         assert "/ping answered 503 within 1 seconds" in body["FailureReason"]
 
-    def test_model_data_that_is_missing_or_corrupt(self, harness: HostingHarness) -> None:
+    def test_missing_or_corrupt_model_data(self, harness: HostingHarness) -> None:
         harness.model("gone", ModelDataUrl=f"s3://{BUCKET}/nowhere.tar.gz")
         harness.model("torn")
         harness.objects.add("models/torn.tar.gz", b"\x1f\x8b no archive")
@@ -121,7 +121,7 @@ class TestFailures:
         body = harness.wait("one", "InService", "Failed")
         assert "The image other:latest of production variant AllTraffic" in body["FailureReason"]
 
-    def test_what_is_refused_at_once(self, harness: HostingHarness) -> None:
+    def test_invalid_requests_are_refused_at_once(self, harness: HostingHarness) -> None:
         def refused(action: Any, *given: Any, **named: Any) -> ServiceError:
             with pytest.raises(ServiceError) as caught:
                 action(*given, **named)
@@ -146,7 +146,7 @@ class TestFailures:
 
 @process_only
 class TestUpdates:
-    def test_no_request_fails_while_traffic_moves(self, harness: HostingHarness) -> None:
+    def test_no_request_fails_during_an_update(self, harness: HostingHarness) -> None:
         harness.serve("one")
         harness.model("two")
         harness.config("two", {"ModelName": "two", "InitialInstanceCount": 2})
@@ -182,9 +182,7 @@ class TestUpdates:
         fleets = harness.context.home.job("endpoint", "one") / "fleets"
         harness.until(lambda: len(list(fleets.iterdir())), lambda count: count == 1)
 
-    def test_a_request_in_flight_is_answered_by_the_old_fleet(
-        self, harness: HostingHarness
-    ) -> None:
+    def test_a_running_request_is_answered_by_the_old_fleet(self, harness: HostingHarness) -> None:
         harness.serve("one")
         harness.model("two")
         harness.config("two", {"ModelName": "two"})
@@ -218,7 +216,9 @@ class TestUpdates:
         with harness.runtime() as client:
             assert who(client) == "one"
 
-    def test_an_asynchronous_endpoint_stays_one(self, harness: HostingHarness) -> None:
+    def test_an_asynchronous_endpoint_cannot_become_real_time(
+        self, harness: HostingHarness
+    ) -> None:
         output = {"OutputConfig": {"S3OutputPath": "s3://bucket/out"}}
         harness.serve("one", AsyncInferenceConfig=output)
         harness.config("real-time", {"ModelName": "one"})
@@ -229,7 +229,9 @@ class TestUpdates:
         update(harness, "one", "other")
         assert harness.wait("one", "InService")["EndpointConfigName"] == "other"
 
-    def test_weights_and_counts_change_and_are_retained(self, harness: HostingHarness) -> None:
+    def test_weights_and_instance_counts_change_and_are_retained(
+        self, harness: HostingHarness
+    ) -> None:
         harness.serve("one")
         with pytest.raises(ServiceError, match='Could not find variant "blue"'):
             self.change(harness, VariantName="blue", DesiredWeight=2)
@@ -252,7 +254,7 @@ class TestUpdates:
         variant = harness.wait("one", "InService")["ProductionVariants"][0]
         assert (variant["CurrentInstanceCount"], variant["CurrentWeight"]) == (1, 5)
 
-    def test_more_containers_that_do_not_come_up(self, harness: HostingHarness) -> None:
+    def test_additional_containers_that_do_not_start(self, harness: HostingHarness) -> None:
         harness.serve("one")
         shutil.rmtree(harness.context.home.job("endpoint", "one") / "fleets/1/AllTraffic/model")
         self.change(harness, VariantName="AllTraffic", DesiredInstanceCount=3)
@@ -274,7 +276,7 @@ class TestUpdates:
         with harness.runtime() as client:
             assert who(client) == "one"
 
-    def test_no_containers_until_there_are_some_again(self, harness: HostingHarness) -> None:
+    def test_an_endpoint_without_containers_recovers(self, harness: HostingHarness) -> None:
         harness.serve("one")
         self.change(harness, VariantName="AllTraffic", DesiredInstanceCount=0)
         harness.wait("one", "OutOfService")
@@ -293,7 +295,7 @@ class TestUpdates:
         )
 
 
-def test_a_dead_server_is_started_again_and_the_status_tells(harness: HostingHarness) -> None:
+def test_a_dead_server_is_restarted_and_the_status_shows_it(harness: HostingHarness) -> None:
     harness.serve("one")
     statuses = Statuses(harness)
     harness.kill("one")
@@ -309,7 +311,9 @@ def test_a_dead_server_is_started_again_and_the_status_tells(harness: HostingHar
 
 @process_only
 class TestDeaths:
-    def test_while_another_answers_it_stays_in_service(self, harness: HostingHarness) -> None:
+    def test_an_endpoint_with_another_running_container_stays_in_service(
+        self, harness: HostingHarness
+    ) -> None:
         harness.model("one")
         harness.config("one", {"ModelName": "one", "InitialInstanceCount": 2})
         harness.create("one")
@@ -326,7 +330,9 @@ class TestDeaths:
         statuses.stop()
         assert statuses.seen == {"InService"}
 
-    def test_nobody_answers_meanwhile(self, tmp_path: Path, toy_executor: Executor) -> None:
+    def test_invocations_fail_until_the_only_container_is_restarted(
+        self, tmp_path: Path, toy_executor: Executor
+    ) -> None:
         harness = build(tmp_path, toy_executor, timing=replace(QUICK, backoff=30))
         harness.serve("one")
         harness.kill("one")
@@ -348,7 +354,7 @@ class TestDeaths:
 
 @process_only
 class TestRestarts:
-    def test_endpoints_come_back_with_the_server(self, harness: HostingHarness) -> None:
+    def test_endpoints_are_restored_when_the_server_restarts(self, harness: HostingHarness) -> None:
         harness.serve("one")
         harness.model("bad", {"broken": b""})
         harness.config("bad", {"ModelName": "bad"})
@@ -364,7 +370,9 @@ class TestRestarts:
             assert who(client) == "one"
         again.close()
 
-    def test_an_update_cut_short_is_made_after_the_restart(self, harness: HostingHarness) -> None:
+    def test_an_interrupted_update_is_completed_after_the_restart(
+        self, harness: HostingHarness
+    ) -> None:
         harness.serve("one")
         harness.model("two", {"slow": b""})
         harness.config("two", {"ModelName": "two"})
@@ -377,7 +385,7 @@ class TestRestarts:
         assert "FailureReason" not in body
         again.close()
 
-    def test_what_cannot_come_back_fails(self, harness: HostingHarness) -> None:
+    def test_an_endpoint_that_cannot_be_restored_fails(self, harness: HostingHarness) -> None:
         harness.serve("one")
         harness.endpoints.shutdown()
         harness.objects.delete(BUCKET, "models/one.tar.gz")
@@ -397,7 +405,7 @@ def test_an_endpoint_with_a_time_to_live_deletes_itself(harness: HostingHarness)
     assert harness.endpoints.active("one") is None
 
 
-def test_a_model_cut_off_from_the_network_answers_all_the_same(harness: HostingHarness) -> None:
+def test_a_model_with_network_isolation_is_invoked(harness: HostingHarness) -> None:
     harness.model("one")
 
     def isolate(record: Record) -> None:
@@ -412,7 +420,7 @@ def test_a_model_cut_off_from_the_network_answers_all_the_same(harness: HostingH
 
 
 class Statuses:
-    """Every status the endpoint `one` shows, watched until `stop`."""
+    """Records every status of the endpoint `one` until `stop`."""
 
     def __init__(self, harness: HostingHarness) -> None:
         self.seen: set[str] = set()

@@ -1,4 +1,4 @@
-"""Every state of an endpoint, and what each operation does in it."""
+"""Every status of an endpoint, and the effect of each operation in it."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ from tests.unit.local.emulator.hosting_harness import HostingHarness, build
 
 
 class _Model(BaseHTTPRequestHandler):
-    """A container that answers everything."""
+    """A container that answers every request."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -39,7 +39,7 @@ class _Model(BaseHTTPRequestHandler):
 
 
 class _Serving(FakeExecutor):
-    """Containers that are all one HTTP server of this process."""
+    """An executor whose containers are all one HTTP server in this process."""
 
     def __init__(self, port: int) -> None:
         super().__init__(_until_told)
@@ -58,7 +58,7 @@ def _until_told(_: ContainerSpec, __: Callable[[str], None], told: threading.Eve
 
 @contextmanager
 def staged(folder: Path, *, running: bool | None = None) -> Iterator[HostingHarness]:
-    """A harness; with an endpoint `one` unless `running` is None, its containers there or not."""
+    """Yield a harness with an endpoint `one`, unless `running` is None, with containers or not."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Model)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
@@ -95,7 +95,7 @@ def set_status(harness: HostingHarness, status: str) -> None:
 
 
 def settled() -> None:
-    """Back when no operation on the endpoint goes on."""
+    """Wait until no operation on the endpoint is in progress."""
     deadline = time.monotonic() + 60
     while any(thread.name == "endpoint one" for thread in threading.enumerate()):
         assert time.monotonic() < deadline
@@ -107,7 +107,7 @@ def update(harness: HostingHarness, name: str, config: str) -> None:
 
 
 def _ask(harness: HostingHarness, operation: str) -> str:
-    """The error code of an operation on the endpoint `one`; empty when it is accepted."""
+    """Return the error code of an operation on the endpoint `one`; empty if it is accepted."""
     weights = [{"VariantName": "AllTraffic", "DesiredWeight": 2.0, "DesiredInstanceCount": 1}]
     services = replace(Services.build(harness.context), endpoints=harness.endpoints)
     name = {"EndpointName": "one"}
@@ -138,7 +138,7 @@ DONE = dict.fromkeys(("Describe", "Update", "UpdateWeights", "Delete"), "")
 
 
 class TestEveryStateAndOperation:
-    """What AWS documents for `EndpointStatus`, DescribeEndpoint."""
+    """Checks the documentation of `EndpointStatus` in DescribeEndpoint."""
 
     @pytest.mark.parametrize(
         ("status", "running", "expected"),
@@ -154,7 +154,7 @@ class TestEveryStateAndOperation:
             ("Failed", False, REFUSED | {"Delete": ""} | NOT_SERVING),
         ],
     )
-    def test_table(
+    def test_every_operation_is_accepted_or_refused_as_documented(
         self, tmp_path: Path, status: str, running: bool, expected: dict[str, str]
     ) -> None:
         with staged(tmp_path, running=running) as harness:
@@ -168,7 +168,9 @@ class TestEveryStateAndOperation:
             assert found == expected
 
     @pytest.mark.parametrize("gone", ["config", "model", "model data"])
-    def test_what_it_uses_was_deleted(self, tmp_path: Path, gone: str) -> None:
+    def test_operations_work_after_its_resources_were_deleted(
+        self, tmp_path: Path, gone: str
+    ) -> None:
         with staged(tmp_path, running=True) as harness:
             harness.model("other")
             harness.config("other", {"ModelName": "other"})
@@ -199,10 +201,10 @@ class TestEveryStateAndOperation:
                 assert harness.body()["FailureReason"] == reason
             assert _ask(harness, "Delete") == ""
             harness.gone("one")
-            harness.create("one", "other")  # its name is free again
+            harness.create("one", "other")  # its name can be used again
             harness.wait("one", "InService")
 
-    def test_an_update_that_breaks_unexpectedly_leaves_what_runs(
+    def test_an_unexpected_error_in_an_update_keeps_the_running_containers(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with staged(tmp_path, running=True) as harness:

@@ -25,7 +25,7 @@ def test_botocore_reads_a_part() -> None:
     ]
 
 
-def test_a_long_chunk_comes_in_several_frames() -> None:
+def test_a_long_chunk_is_split_into_several_frames() -> None:
     chunk = bytes(range(256)) * (PART_BYTES // 100)
     frames = decode(payload_part(chunk))
     assert len(frames) == 3
@@ -41,13 +41,13 @@ def test_botocore_reads_an_error() -> None:
     assert json.loads(payload) == {"Message": "gone", "ErrorCode": "StreamBroken"}
 
 
-def test_text_beyond_ascii_and_frames_end_to_end() -> None:
+def test_non_ascii_text_and_consecutive_frames() -> None:
     frames = encode({"name": "café"}, b"1") + encode({}, b"")
     assert decode(frames) == [({"name": "café"}, b"1"), ({}, b"")]
 
 
 @pytest.mark.parametrize("position", [2, 10, 20, -1])
-def test_a_changed_byte_is_noticed(position: int) -> None:
+def test_a_changed_byte_is_detected(position: int) -> None:
     frame = bytearray(encode({"name": "value"}, b"payload"))
     frame[position] ^= 1
     with pytest.raises(ChecksumMismatch):

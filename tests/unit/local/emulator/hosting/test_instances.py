@@ -14,7 +14,7 @@ pytestmark = pytest.mark.parametrize("toy_executor", ["process"], indirect=True)
 
 
 class FakeStubbornContainer:
-    """A container whose engine does not answer the first time it is to be removed."""
+    """A container whose engine does not respond to the first removal."""
 
     def __init__(self, real: Container) -> None:
         self._real = real
@@ -30,7 +30,7 @@ class FakeStubbornContainer:
 
 
 class FakeStubbornExecutor(RecordingExecutor):
-    """An executor that keeps what it started, in order."""
+    """An executor that keeps its started containers in order."""
 
     def __init__(self, real: Executor) -> None:
         super().__init__(real)
@@ -78,7 +78,7 @@ def make(tmp_path: Path, toy_executor: Executor, lines: list[str]) -> Iterator[M
         one.stop()
 
 
-def test_a_dead_container_is_removed_before_another_takes_its_name(
+def test_a_dead_container_is_removed_before_its_name_is_reused(
     make: MakeInstance, lines: list[str]
 ) -> None:
     changes: list[bool] = []
@@ -106,7 +106,7 @@ def test_a_dead_container_is_removed_before_another_takes_its_name(
     ]
 
 
-def test_stopped_while_it_starts(make: MakeInstance) -> None:
+def test_an_instance_is_stopped_while_it_starts(make: MakeInstance) -> None:
     instance, engine = make("one")
     instance.abandon()
     with pytest.raises(InstanceFailed, match="it was stopped"):
@@ -117,7 +117,7 @@ def test_stopped_while_it_starts(make: MakeInstance) -> None:
     instance.stop()
 
 
-def test_one_that_says_it_cannot_serve_is_not_waited_for(
+def test_waiting_ends_for_a_container_that_reports_failure(
     make: MakeInstance, tmp_path: Path
 ) -> None:
     instance, _ = make("one", start_timeout=3600)
@@ -126,7 +126,7 @@ def test_one_that_says_it_cannot_serve_is_not_waited_for(
         instance.start()
 
 
-def test_the_log_tail_of_many_lines_is_their_end(
+def test_the_log_tail_has_the_last_lines(
     make: MakeInstance,
 ) -> None:
     instance, executor = make("one")

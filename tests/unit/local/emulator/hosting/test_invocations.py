@@ -18,7 +18,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 @contextmanager
 def server(*connections: Callable[[socket.socket], None]) -> Iterator[Any]:
-    """An instance whose container handles its connections, one after the other, like this."""
+    """Yield an instance whose container handles successive connections with these functions."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def run() -> None:
@@ -42,7 +42,7 @@ def server(*connections: Callable[[socket.socket], None]) -> Iterator[Any]:
 
 
 def answer(*answers: bytes, end: Callable[[], None] = lambda: None) -> Callable[..., None]:
-    """Read a request before each answer; then close."""
+    """Read a request before each response, then close."""
 
     def handle(connection: socket.socket) -> None:
         for one in answers:
@@ -55,13 +55,13 @@ def answer(*answers: bytes, end: Callable[[], None] = lambda: None) -> Callable[
     return handle
 
 
-def test_a_kept_connection_that_the_container_closes_is_replaced() -> None:
+def test_a_keep_alive_connection_closed_by_the_container_is_replaced() -> None:
     with server(answer(OK, b""), answer(OK)) as instance:
         assert invoke(instance, b"body", {}, 5).body == b"ok"
         assert invoke(instance, b"body", {}, 5).body == b"ok"
 
 
-def test_but_only_once_and_only_while_the_container_runs() -> None:
+def test_a_connection_is_replaced_only_once_and_only_while_the_container_runs() -> None:
     with server(answer(b""), answer(b""), answer(OK)) as instance:
         with pytest.raises(NoAnswer):
             invoke(instance, b"body", {}, 5)
@@ -74,13 +74,13 @@ def test_but_only_once_and_only_while_the_container_runs() -> None:
         assert invoke(instance, b"body", {}, 5).body == b"ok"
 
 
-def test_an_answer_cut_short() -> None:
+def test_a_truncated_response() -> None:
     short = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nok"
     with server(answer(short)) as instance, pytest.raises(NoAnswer):
         invoke(instance, b"body", {}, 5)
 
 
-def test_an_answer_that_drips() -> None:
+def test_a_response_that_arrives_too_slowly() -> None:
     def drip(connection: socket.socket) -> None:
         connection.recv(65536)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
@@ -93,7 +93,7 @@ def test_an_answer_that_drips() -> None:
         invoke(instance, b"body", {}, 0.3)
 
 
-def test_nobody_listens() -> None:
+def test_a_container_without_a_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     pool = urllib3.HTTPConnectionPool("127.0.0.1", port, retries=False)
@@ -101,7 +101,7 @@ def test_nobody_listens() -> None:
         invoke(cast(Instance, SimpleNamespace(pool=pool, running=True)), b"body", {}, 5)
 
 
-def test_parts_without_chunks_come_as_they_are_sent() -> None:
+def test_parts_of_a_response_that_is_not_chunked_are_streamed() -> None:
     gate = threading.Event()
 
     def halves(connection: socket.socket) -> None:

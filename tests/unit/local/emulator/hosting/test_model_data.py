@@ -16,7 +16,7 @@ def objects(tmp_path: Path) -> FakeObjects:
     return FakeObjects(tmp_path / "s3")
 
 
-def test_an_archive_becomes_read_only_files(tmp_path: Path, objects: FakeObjects) -> None:
+def test_an_archive_is_unpacked_into_read_only_files(tmp_path: Path, objects: FakeObjects) -> None:
     objects.add("model.tar.gz", archive({"model.json": b"{}", "./deep/weights": b"123"}))
     fetch(objects, GZIP, tmp_path / "model")
     assert (tmp_path / "model/model.json").read_bytes() == b"{}"
@@ -26,7 +26,7 @@ def test_an_archive_becomes_read_only_files(tmp_path: Path, objects: FakeObjects
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "s3"]
 
 
-def test_what_a_container_does_to_its_files_reaches_no_others(tmp_path: Path) -> None:
+def test_changes_to_copied_files_do_not_affect_the_originals(tmp_path: Path) -> None:
     (tmp_path / "a/deep").mkdir(parents=True)
     (tmp_path / "a/deep/weights").write_bytes(b"123")
     copy_tree(tmp_path / "a", tmp_path / "b")
@@ -40,7 +40,7 @@ def test_what_a_container_does_to_its_files_reaches_no_others(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("scheme", "kind"), [("s3", "prefix"), ("s3", "object"), ("file", "object")]
 )
-def test_what_a_container_does_to_its_model_stays_its_own(
+def test_changes_to_a_containers_model_do_not_affect_others(
     tmp_path: Path, objects: FakeObjects, scheme: str, kind: str
 ) -> None:
     objects.add("m/weights", b"123")
@@ -58,7 +58,7 @@ def test_what_a_container_does_to_its_model_stays_its_own(
 @pytest.mark.parametrize(
     "bad", [b"", b"no archive", archive({"../out": b""})], ids=["empty", "text", "hostile"]
 )
-def test_a_bad_archive_is_refused_by_its_uri(
+def test_an_invalid_archive_is_refused_with_its_uri(
     tmp_path: Path, objects: FakeObjects, bad: bytes
 ) -> None:
     objects.add("model.tar.gz", bad)
@@ -104,7 +104,7 @@ def test_a_prefix_an_object_and_a_local_file(tmp_path: Path, objects: FakeObject
     assert list((tmp_path / "none").iterdir()) == []
 
 
-def test_a_key_of_a_prefix_cannot_lead_out(tmp_path: Path, objects: FakeObjects) -> None:
+def test_a_key_cannot_lead_outside_the_folder(tmp_path: Path, objects: FakeObjects) -> None:
     objects.add("m/../../out", b"x")
     with pytest.raises(BadModelData, match="leads out"):
         fetch(objects, {"uri": f"s3://{BUCKET}/m/", "type": "prefix"}, tmp_path / "model")
@@ -120,7 +120,9 @@ def test_a_key_of_a_prefix_cannot_lead_out(tmp_path: Path, objects: FakeObjects)
         ({"Source": ("S3Prefix", "None")}, {"uri": URI, "type": "prefix"}),
     ],
 )
-def test_where_the_data_lies(container: dict[str, Any], expected: dict[str, str] | None) -> None:
+def test_the_location_of_the_model_data(
+    container: dict[str, Any], expected: dict[str, str] | None
+) -> None:
     assert source_of(definition(container)) == expected
 
 

@@ -36,7 +36,7 @@ def refusal(call: Any, **request: Any) -> tuple[str, int, dict[str, Any]]:
     return answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"], answer
 
 
-def test_an_invocation_passes_through_and_errors_are_awss(harness: HostingHarness) -> None:
+def test_an_invocation_is_forwarded_and_errors_are_those_of_aws(harness: HostingHarness) -> None:
     harness.serve("one")
     with harness.runtime() as client:
         answer = client.invoke_endpoint(
@@ -113,7 +113,7 @@ class TestRefusals:
                 assert (code, status) == ("413", 413)
                 assert error["Error"]["Message"] == f"HTTP content length exceeded {size} bytes."
 
-    def test_a_serverless_variant_takes_only_so_many_at_once(self, harness: HostingHarness) -> None:
+    def test_a_serverless_variant_limits_concurrent_requests(self, harness: HostingHarness) -> None:
         harness.model("one")
         harness.config(
             "one",
@@ -133,7 +133,9 @@ class TestRefusals:
             assert (code, status) == ("ThrottlingException", 429)
             client.invoke_endpoint(EndpointName="one", Body=b"x")
 
-    def test_custom_attributes_and_what_cannot_be_run(self, harness: HostingHarness) -> None:
+    def test_invalid_custom_attributes_and_target_models_are_refused(
+        self, harness: HostingHarness
+    ) -> None:
         harness.serve("one")
         with harness.runtime() as client:
             long = refusal(
@@ -188,7 +190,7 @@ class TestRefusals:
             "Your invocation timed out while waiting for a response from container primary."
         )
 
-    def test_a_container_that_dies_over_a_request(self, harness: HostingHarness) -> None:
+    def test_a_container_that_dies_during_a_request(self, harness: HostingHarness) -> None:
         harness.serve("one")
         with harness.runtime() as client:
             code, _, error = refusal(client.invoke_endpoint, EndpointName="one", Body=b"die")
@@ -216,7 +218,7 @@ class TestStreams:
             assert busy[0] == 1
             harness.until(lambda: active.fleet.in_flight, lambda count: count == 0)
 
-    def test_a_whole_answer_streams_too_and_errors_come_first(
+    def test_a_complete_response_can_be_streamed_and_errors_come_first(
         self, harness: HostingHarness
     ) -> None:
         harness.serve("one")
@@ -228,7 +230,7 @@ class TestStreams:
             code, status, error = refusal(call, EndpointName="one", Body=b"status 500")
             assert (code, status, error["OriginalStatusCode"]) == ("ModelError", 424, 500)
 
-    def test_a_stream_that_breaks_off(self, harness: HostingHarness) -> None:
+    def test_a_stream_that_is_interrupted(self, harness: HostingHarness) -> None:
         harness.serve("one")
         with harness.runtime() as client:
             answer = client.invoke_endpoint_with_response_stream(EndpointName="one", Body=b"stream")
@@ -254,7 +256,7 @@ ASYNC: dict[str, Any] = {
 
 @process_only
 class TestAsynchronous:
-    def test_answers_and_errors_land_in_s3(self, harness: HostingHarness) -> None:
+    def test_responses_and_errors_are_written_to_s3(self, harness: HostingHarness) -> None:
         harness.serve("one", **ASYNC)
         harness.objects.add("in/who", b"who")
         harness.objects.add("in/bad", b"status 500")
@@ -289,7 +291,9 @@ class TestAsynchronous:
         assert lines[0].startswith(f"{sent['OutputLocation']}: ")
         assert "FailureLocation" not in sent
 
-    def test_each_kind_of_endpoint_takes_its_own_calls(self, harness: HostingHarness) -> None:
+    def test_each_type_of_endpoint_accepts_only_its_own_calls(
+        self, harness: HostingHarness
+    ) -> None:
         harness.serve("one")
         harness.serve("two", **ASYNC)
         with harness.runtime() as client:
@@ -315,7 +319,7 @@ class TestAsynchronous:
                 assert code == "ValidationError"
                 assert elsewhere in error["Error"]["Message"]
 
-    def test_what_waits_survives_the_server(self, harness: HostingHarness) -> None:
+    def test_queued_requests_survive_a_restart(self, harness: HostingHarness) -> None:
         one_at_a_time = {"ClientConfig": {"MaxConcurrentInvocationsPerInstance": 1}}
         output = ASYNC["AsyncInferenceConfig"]
         harness.serve("one", AsyncInferenceConfig={**output, **one_at_a_time})
@@ -413,7 +417,7 @@ def test_data_capture(harness: HostingHarness) -> None:
 
 
 @process_only
-def test_many_at_once(harness: HostingHarness) -> None:
+def test_many_concurrent_invocations(harness: HostingHarness) -> None:
     harness.serve("one")
     answers: list[bytes] = []
     with harness.runtime() as client:
@@ -433,7 +437,7 @@ def test_many_at_once(harness: HostingHarness) -> None:
 
 
 @process_only
-def test_cloudwatch_hears_of_every_invocation(harness: HostingHarness) -> None:
+def test_every_invocation_is_recorded_in_cloudwatch(harness: HostingHarness) -> None:
     harness.serve("one")
     with harness.runtime() as client:
         for body in (b"hello", b"hello"):
@@ -454,5 +458,5 @@ def test_cloudwatch_hears_of_every_invocation(harness: HostingHarness) -> None:
     assert total["Invocations"] == total["InvocationsPerInstance"] == 6
     assert total["Invocation4XXErrors"] == 1
     assert total["Invocation5XXErrors"] == 2
-    assert slowest >= 2_500_000  # microseconds: the request that was given up
+    assert slowest >= 2_500_000  # microseconds: the request that timed out
     assert 0 < total["OverheadLatency"] < total["ModelLatency"]

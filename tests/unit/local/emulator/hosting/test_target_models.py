@@ -29,13 +29,13 @@ def harness(tmp_path: Path, toy_executor: Executor) -> Iterator[HostingHarness]:
 
 
 def upload(harness: HostingHarness, key: str, said: str = "", **files: bytes) -> None:
-    """An archive below the prefix whose model says its key, or what is given."""
+    """Upload an archive below the prefix whose model returns its key or the given text."""
     content = {"model.json": json.dumps({"name": said or key}).encode(), **files}
     harness.objects.add(f"models/{key}", archive(content))
 
 
 def serve(harness: HostingHarness, prefix: str = "models/", **environment: str) -> None:
-    """A multi-model endpoint `many`, in service."""
+    """Create a multi-model endpoint `many` and wait until it is in service."""
     container = {
         "Image": IMAGE,
         "Mode": "MultiModel",
@@ -69,7 +69,7 @@ def loads(harness: HostingHarness) -> list[str]:
 
 
 @pytest.mark.parametrize("prefix", ["models/", "models"])
-def test_models_are_loaded_when_they_are_named(harness: HostingHarness, prefix: str) -> None:
+def test_models_are_loaded_at_their_first_invocation(harness: HostingHarness, prefix: str) -> None:
     upload(harness, "a.tar.gz")
     upload(harness, "deep/b.tar.gz")
     serve(harness, prefix)
@@ -77,7 +77,7 @@ def test_models_are_loaded_when_they_are_named(harness: HostingHarness, prefix: 
         assert json.loads(ask(client, "a.tar.gz")) == {"name": "a.tar.gz"}
         assert json.loads(ask(client, "deep/b.tar.gz")) == {"name": "deep/b.tar.gz"}
         assert json.loads(ask(client, "a.tar.gz")) == {"name": "a.tar.gz"}
-        # One that is uploaded later needs no deployment.
+        # A model uploaded later needs no deployment.
         code, status, message = refusal(client.invoke_endpoint, TargetModel="late.tar.gz")
         assert (code, status) == ("ValidationError", 400)
         assert message.startswith(
@@ -97,10 +97,10 @@ def test_models_are_loaded_when_they_are_named(harness: HostingHarness, prefix: 
     assert list(harness.context.home.path.rglob("models")) == []
 
 
-def test_the_model_named_longest_ago_makes_room(harness: HostingHarness) -> None:
+def test_the_least_recently_used_model_is_unloaded(harness: HostingHarness) -> None:
     for name in "abc":
         upload(harness, name)
-    serve(harness)  # The toy holds two models.
+    serve(harness)  # The toy has room for two models.
     with harness.runtime() as client:
         for name in ("a", "b", "a", "c", "a", "b"):
             assert json.loads(ask(client, name)) == {"name": name}
@@ -109,7 +109,7 @@ def test_the_model_named_longest_ago_makes_room(harness: HostingHarness) -> None
 
 @process_only
 class TestOfProcesses:
-    def test_where_nothing_can_make_room_the_containers_error_is_told(
+    def test_if_no_model_can_be_unloaded_the_containers_error_is_returned(
         self, harness: HostingHarness
     ) -> None:
         upload(harness, "a")
@@ -119,7 +119,7 @@ class TestOfProcesses:
         assert (code, status) == ("ModelError", 424)
         assert 'server error (507) from primary with message "toy: no memory"' in message
 
-    def test_a_model_that_does_not_load_is_told_and_may_be_mended(
+    def test_a_model_that_fails_to_load_is_an_error_and_may_be_replaced(
         self, harness: HostingHarness
     ) -> None:
         upload(harness, "a", broken=b"x")
@@ -135,7 +135,7 @@ class TestOfProcesses:
             upload(harness, "a")
             assert json.loads(ask(client, "a")) == {"name": "a"}
 
-    def test_an_archive_that_is_replaced_is_seen_when_it_is_loaded_again(
+    def test_a_replaced_archive_is_used_when_the_model_is_loaded_again(
         self, harness: HostingHarness
     ) -> None:
         upload(harness, "a", "old")
@@ -150,9 +150,7 @@ class TestOfProcesses:
             ask(client, "c")
             assert json.loads(ask(client, "a")) == {"name": "new"}
 
-    def test_a_model_that_the_container_forgot_is_loaded_again(
-        self, harness: HostingHarness
-    ) -> None:
+    def test_a_model_lost_by_the_container_is_loaded_again(self, harness: HostingHarness) -> None:
         upload(harness, "a")
         serve(harness)
         with harness.runtime() as client:
@@ -164,7 +162,7 @@ class TestOfProcesses:
             assert json.loads(ask(client, "a")) == {"name": "a"}
         assert loads(harness) == ["a", "a", "a"]
 
-    def test_a_model_named_by_many_at_once_is_loaded_once(self, harness: HostingHarness) -> None:
+    def test_concurrent_invocations_load_a_model_once(self, harness: HostingHarness) -> None:
         upload(harness, "a", slow=b"x")
         serve(harness)
         with harness.runtime() as client, ThreadPoolExecutor(8) as pool:
@@ -172,7 +170,7 @@ class TestOfProcesses:
         assert [json.loads(answer) for answer in answers] == [{"name": "a"}] * 8
         assert loads(harness) == ["a"]
 
-    def test_a_model_that_takes_long_is_not_ready_and_goes_on_loading(
+    def test_a_slow_model_is_not_ready_and_continues_loading(
         self, tmp_path: Path, toy_executor: Executor
     ) -> None:
         harness = build(tmp_path, toy_executor, limits=replace(InvocationLimits(), timeout=0.5))
@@ -194,7 +192,7 @@ class TestOfProcesses:
             serve(harness, SAGEMAKER_MULTI_MODEL="false")
 
 
-def test_a_container_that_is_stopped_loads_nothing(tmp_path: Path) -> None:
+def test_a_stopped_container_loads_no_model(tmp_path: Path) -> None:
     models = TargetModels(FakeObjects(tmp_path / "s3"), f"s3://{BUCKET}/models", tmp_path, 1)
     models.close()
     with pytest.raises(ModelRefused):

@@ -15,7 +15,7 @@ def test_the_tag() -> None:
         assert caught.value.code == "ValidationException"
 
 
-def test_clocks_are_set_moved_and_taken_away() -> None:
+def test_timers_are_set_moved_and_cancelled() -> None:
     over: queue.Queue[str] = queue.Queue()
     ttl_timers = TtlTimers(over.put)
     ttl_timers.set("cancelled", 0.05)

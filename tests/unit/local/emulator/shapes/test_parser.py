@@ -95,7 +95,7 @@ TUNING_LISTS = "ListTrainingJobsForHyperParameterTuningJob"
         ),
     ],
 )
-def test_a_constraint_is_named_as_aws_names_it(
+def test_a_violated_constraint_is_described_as_by_aws(
     operation: str, request_: Any, constraint: str
 ) -> None:
     code, message = refusal(operation, request_)
@@ -103,7 +103,7 @@ def test_a_constraint_is_named_as_aws_names_it(
     assert message == f"1 validation error detected: {constraint}"
 
 
-def test_all_broken_constraints_are_named_at_once() -> None:
+def test_all_violated_constraints_are_listed_at_once() -> None:
     _, message = refusal("ListTrainingJobs", {"MaxResults": 0, "SortOrder": "x", "Nme": 1})
     assert message.startswith("3 validation errors detected: Value '0' at 'maxResults'")
     assert message.count("; ") >= 2
@@ -121,7 +121,7 @@ def test_a_map_names_the_entry() -> None:
     assert "Map key must satisfy constraint: [Member must satisfy regular expression" in message
 
 
-def test_of_many_allowed_values_the_nearest_are_named() -> None:
+def test_the_nearest_of_many_allowed_values_are_named() -> None:
     _, message = refusal(
         "CreateTrainingJob", {**NAME, "ResourceConfig": {"InstanceType": "ml.m5.lrge"}}
     )
@@ -172,12 +172,12 @@ def test_a_time_is_a_datetime(value: Any) -> None:
     assert found == datetime(2025, 1, 1, tzinfo=UTC)
 
 
-def test_null_is_nothing() -> None:
+def test_null_means_absent() -> None:
     assert read("ListTrainingJobs", {"MaxResults": None}) == {}
     assert parse(operation_model("ListTrainingJobs").input_shape, b"") == {}
 
 
-def test_files_of_this_machine_may_stand_where_s3_does() -> None:
+def test_file_uris_are_accepted_in_place_of_s3_uris() -> None:
     request = {"OutputDataConfig": {"S3OutputPath": "file:///tmp/x"}}
     _, message = refusal("CreateTrainingJob", request)
     assert "s3OutputPath" not in message
@@ -186,7 +186,7 @@ def test_files_of_this_machine_may_stand_where_s3_does() -> None:
 
 
 @given(st.text(alphabet=string.ascii_letters + string.digits + "-", min_size=1, max_size=80))
-def test_names_are_as_aws_wants_them(name: str) -> None:
+def test_names_follow_the_rules_of_aws(name: str) -> None:
     request = {"TrainingJobName": name}
     if name[0] != "-" and name[-1] != "-" and len(name) <= 63:
         assert read("DescribeTrainingJob", request) == request
@@ -240,7 +240,7 @@ def test_a_tag_may_hold_any_letter_or_digit(letter: str) -> None:
 
 
 def sample(shape: Any, parents: tuple[str, ...] = ()) -> Any:
-    """A value of a shape with all its members, but for those that hold themselves."""
+    """Return a value of a shape with all its members except recursive ones."""
     parents = (*parents, shape.name)
     match shape.type_name:
         case "structure":

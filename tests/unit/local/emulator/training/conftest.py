@@ -1,4 +1,4 @@
-"""The training jobs' harness over the executor a test names."""
+"""The harness of training jobs, with the executor that a test chooses."""
 
 from collections.abc import Iterator
 from contextlib import closing

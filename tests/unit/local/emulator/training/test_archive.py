@@ -25,7 +25,9 @@ def write(folder: Path, *names: str) -> Path:
     return folder
 
 
-def test_the_models_of_all_hosts_are_merged_the_first_hosts_first(tmp_path: Path) -> None:
+def test_the_models_of_all_hosts_are_merged_and_the_first_host_takes_precedence(
+    tmp_path: Path,
+) -> None:
     one = write(tmp_path / "algo-1", "model/a", "model/b/c")
     two = write(tmp_path / "algo-2", "model/a", "model/d")
     assert model_files([one, two]) == {
@@ -35,7 +37,7 @@ def test_the_models_of_all_hosts_are_merged_the_first_hosts_first(tmp_path: Path
     }
 
 
-def test_outputs_of_further_hosts_lie_apart_where_names_meet(tmp_path: Path) -> None:
+def test_outputs_of_hosts_with_equal_names_are_kept_separate(tmp_path: Path) -> None:
     one = write(tmp_path / "algo-1", "output/data/a", "output/tensors/t")
     two = write(tmp_path / "algo-2", "output/data/a", "output/data/b", "output/failure")
     files = output_files([("algo-1", one), ("algo-2", two)])
@@ -43,7 +45,7 @@ def test_outputs_of_further_hosts_lie_apart_where_names_meet(tmp_path: Path) -> 
     assert files[PurePosixPath("data/a")] == one / "output/data/a"
 
 
-def test_nothing_written_is_nothing_to_hand_over(tmp_path: Path) -> None:
+def test_without_files_there_is_no_archive(tmp_path: Path) -> None:
     (tmp_path / "output" / "data").mkdir(parents=True)
     (tmp_path / "output" / "failure").touch()
     assert output_files([("algo-1", tmp_path)]) == {}
@@ -61,7 +63,7 @@ def test_the_same_files_make_the_same_archive(tmp_path: Path) -> None:
         assert {(entry.uid, entry.uname) for entry in tar} == {(0, "")}
 
 
-def test_an_archive_goes_to_s3_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_an_archive_is_uploaded_and_its_temporary_file_removed(tmp_path: Path) -> None:
     objects = FakeObjects(tmp_path / "s3")
     tree = write(tmp_path / "algo-1", "model/a")
     scratch = tmp_path / "scratch"
@@ -72,7 +74,7 @@ def test_an_archive_goes_to_s3_and_leaves_nothing_behind(tmp_path: Path) -> None
     assert list(scratch.iterdir()) == []
 
 
-def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_no_temporary_file(tmp_path: Path) -> None:
     objects = FakeObjects(tmp_path / "s3")
     objects.full = True
     tree = write(tmp_path / "algo-1", "model/a")
@@ -81,7 +83,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not (tree / "model.tar.gz").exists()
 
 
-def test_an_uncompressed_model_is_its_files(tmp_path: Path) -> None:
+def test_an_uncompressed_model_is_uploaded_file_by_file(tmp_path: Path) -> None:
     objects = FakeObjects(tmp_path / "s3")
     tree = write(tmp_path / "algo-1", "model/a", "model/b/c")
     (tree / "model" / "latest").symlink_to("a")
@@ -102,7 +104,7 @@ def test_links_are_kept_as_links_and_never_followed(tmp_path: Path) -> None:
     assert output_files([("algo-1", tree)]) == {}
 
 
-def test_a_folder_that_is_a_link_holds_nothing(tmp_path: Path) -> None:
+def test_a_folder_that_is_a_link_is_treated_as_empty(tmp_path: Path) -> None:
     write(tmp_path / "outside", "secret")
     (tmp_path / "model").symlink_to(tmp_path / "outside")
     assert list(walk(tmp_path / "model")) == []

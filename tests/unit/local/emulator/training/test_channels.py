@@ -1,4 +1,4 @@
-"""Channels: which files, where, and on which host."""
+"""The files of channels, their paths and their hosts."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def laid_out(objects: FakeObjects, given: dict[str, Any], folder: Path, host: in
 
 
 @pytest.mark.parametrize("uri", ["s3://bucket/data/train", "s3://bucket/data/train/"])
-def test_a_folders_files_lie_below_the_channel(
+def test_files_of_a_prefix_are_placed_below_the_channel(
     uri: str, objects: FakeObjects, tmp_path: Path
 ) -> None:
     objects.add("data/train/cat/1.png")
@@ -59,7 +59,7 @@ def test_one_object_keeps_its_name(objects: FakeObjects, tmp_path: Path) -> None
     assert files(tmp_path / "c") == {"train.csv": "1,2"}
 
 
-def test_a_prefix_that_ends_within_a_name_takes_all_it_fits(
+def test_a_prefix_that_ends_within_a_name_includes_all_matching_keys(
     objects: FakeObjects, tmp_path: Path
 ) -> None:
     for key in ("data/part-1", "data/part-2", "data/parts/3", "data/other"):
@@ -85,7 +85,7 @@ def rename(path: Path) -> None:
 @pytest.mark.parametrize(
     "damage", [write, shorten, rename, Path.unlink, lambda path: path.chmod(0o600)]
 )
-def test_what_a_job_does_to_its_inputs_reaches_nobody_elses_file(
+def test_changes_to_a_jobs_inputs_do_not_affect_other_files(
     damage: Callable[[Path], None], objects: FakeObjects, tmp_path: Path
 ) -> None:
     objects.add("a/b", "whole")
@@ -108,7 +108,7 @@ def test_what_a_job_does_to_its_inputs_reaches_nobody_elses_file(
         assert (mine.stat().st_mode, stored.stat().st_mode) == before
 
 
-def test_sharded_keys_are_dealt_out_over_the_hosts(objects: FakeObjects, tmp_path: Path) -> None:
+def test_sharded_keys_are_distributed_over_the_hosts(objects: FakeObjects, tmp_path: Path) -> None:
     for n in range(7):
         objects.add(f"a/{n}")
     given = channel("s3://bucket/a", S3DataDistributionType="ShardedByS3Key")
@@ -116,7 +116,7 @@ def test_sharded_keys_are_dealt_out_over_the_hosts(objects: FakeObjects, tmp_pat
     assert shares == [["0", "3", "6"], ["1", "4"], ["2", "5"]]
 
 
-def test_replicated_data_goes_to_every_host(objects: FakeObjects, tmp_path: Path) -> None:
+def test_replicated_data_is_copied_to_every_host(objects: FakeObjects, tmp_path: Path) -> None:
     objects.add("a/1")
     given = channel("s3://bucket/a", S3DataDistributionType="FullyReplicated")
     assert [laid_out(objects, given, tmp_path / str(host), host) for host in range(3)] == [
@@ -153,7 +153,7 @@ def test_a_manifest_names_its_objects(objects: FakeObjects, tmp_path: Path) -> N
         ('[{"prefix": "s3://bucket/"}, "../../x"]', "not a valid path"),
     ],
 )
-def test_a_bad_manifest_is_refused_in_a_line(
+def test_an_invalid_manifest_is_refused_in_one_line(
     text: str, message: str, objects: FakeObjects, tmp_path: Path
 ) -> None:
     objects.add("list", text)
@@ -166,7 +166,7 @@ def test_a_bad_manifest_is_refused_in_a_line(
 
 
 @pytest.mark.parametrize("key", ["a/../../x", "a/./x", "a/" + "n" * 256, "a/\0"])
-def test_a_key_that_leads_elsewhere_is_refused(
+def test_a_key_that_leads_outside_the_channel_is_refused(
     key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     objects = FakeObjects(tmp_path / "s3")
@@ -177,19 +177,21 @@ def test_a_key_that_leads_elsewhere_is_refused(
     assert files(tmp_path / "c") == {}
 
 
-def test_absolute_keys_lie_in_the_channel(objects: FakeObjects, tmp_path: Path) -> None:
+def test_absolute_keys_are_placed_inside_the_channel(objects: FakeObjects, tmp_path: Path) -> None:
     objects.add("a//etc/passwd")
     assert laid_out(objects, channel("s3://bucket/a"), tmp_path / "c") == ["etc/passwd"]
 
 
-def test_a_name_that_is_file_and_folder_is_refused(objects: FakeObjects, tmp_path: Path) -> None:
+def test_a_name_that_is_both_file_and_folder_is_refused(
+    objects: FakeObjects, tmp_path: Path
+) -> None:
     objects.add("a/b")
     objects.add("a/b/c")
     with pytest.raises(BadChannel, match="a file and a folder of the same name"):
         lay_out(objects, channel("s3://bucket/a"), HOSTS[0], HOSTS, tmp_path / "c")
 
 
-def test_keys_that_differ_in_case_are_named_where_the_disk_ignores_it(
+def test_keys_that_differ_only_in_case_are_refused_on_a_case_insensitive_disk(
     objects: FakeObjects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     objects.add("a/cat.jpg")
@@ -228,7 +230,7 @@ def test_augmented_manifests_are_refused(objects: FakeObjects, tmp_path: Path) -
         lay_out(objects, given, HOSTS[0], HOSTS, tmp_path / "c")
 
 
-def test_a_folder_of_this_machine_is_copied(objects: FakeObjects, tmp_path: Path) -> None:
+def test_a_local_folder_is_copied(objects: FakeObjects, tmp_path: Path) -> None:
     source = tmp_path / "my data"
     (source / "cat").mkdir(parents=True)
     (source / "cat" / "1.png").write_text("cat")
@@ -240,13 +242,13 @@ def test_a_folder_of_this_machine_is_copied(objects: FakeObjects, tmp_path: Path
     assert not (folder / "cat" / "1.png").is_symlink()
 
 
-def test_one_file_of_this_machine(objects: FakeObjects, tmp_path: Path) -> None:
+def test_a_single_local_file(objects: FakeObjects, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("1")
     lay_out(objects, channel((tmp_path / "a.csv").as_uri()), HOSTS[0], HOSTS, tmp_path / "c")
     assert files(tmp_path / "c") == {"a.csv": "1"}
 
 
-def test_a_link_to_nothing_is_named(objects: FakeObjects, tmp_path: Path) -> None:
+def test_a_broken_link_is_named(objects: FakeObjects, tmp_path: Path) -> None:
     source = tmp_path / "data"
     source.mkdir()
     (source / "gone").symlink_to(tmp_path / "nothing")

@@ -1,4 +1,4 @@
-"""Folders kept in S3 while a container writes to them."""
+"""Folders synchronised to S3 while a container writes to them."""
 
 import os
 from pathlib import Path
@@ -29,7 +29,7 @@ def mirror(objects: FakeObjects, folder: Path) -> Mirror:
     return Mirror(objects, folder, PLACE)
 
 
-def test_a_file_is_kept_once_it_has_stopped_changing(
+def test_a_file_is_uploaded_once_it_has_stopped_changing(
     mirror: Mirror, objects: FakeObjects, folder: Path
 ) -> None:
     (folder / "epoch").write_text("1")
@@ -41,7 +41,7 @@ def test_a_file_is_kept_once_it_has_stopped_changing(
     assert mirror.sync() == 0
 
 
-def test_a_file_that_changes_is_kept_again(
+def test_a_changed_file_is_uploaded_again(
     mirror: Mirror, objects: FakeObjects, folder: Path
 ) -> None:
     for text in ("1", "2"):
@@ -52,14 +52,14 @@ def test_a_file_that_changes_is_kept_again(
     assert objects.read(BUCKET, "job/checkpoints/epoch") == b"2"
 
 
-def test_the_last_sync_waits_for_nobody(mirror: Mirror, objects: FakeObjects, folder: Path) -> None:
+def test_the_last_sync_uploads_at_once(mirror: Mirror, objects: FakeObjects, folder: Path) -> None:
     (folder / "deep").mkdir()
     (folder / "deep" / "epoch").write_text("1")
     assert mirror.sync(settled=True) == 1
     assert objects.names() == ["job/checkpoints/deep/epoch"]
 
 
-def test_what_is_deleted_stays_in_s3(mirror: Mirror, objects: FakeObjects, folder: Path) -> None:
+def test_deleted_files_stay_in_s3(mirror: Mirror, objects: FakeObjects, folder: Path) -> None:
     (folder / "epoch").write_text("1")
     mirror.sync(settled=True)
     (folder / "epoch").unlink()
@@ -72,7 +72,7 @@ def test_links_are_left_out(mirror: Mirror, objects: FakeObjects, folder: Path) 
     assert mirror.sync(settled=True) == 0
 
 
-def test_what_s3_holds_comes_back_as_copies(
+def test_checkpoints_in_s3_are_restored_as_copies(
     mirror: Mirror, objects: FakeObjects, folder: Path
 ) -> None:
     objects.add("job/checkpoints/a/epoch", "7")
@@ -83,7 +83,7 @@ def test_what_s3_holds_comes_back_as_copies(
     assert [path.name for path in folder.rglob("*")] == ["a", "epoch"]
 
 
-def test_what_came_from_s3_is_not_sent_back(
+def test_restored_files_are_not_uploaded_again(
     mirror: Mirror, objects: FakeObjects, folder: Path
 ) -> None:
     objects.add("job/checkpoints/epoch", "7")
@@ -91,13 +91,15 @@ def test_what_came_from_s3_is_not_sent_back(
     assert mirror.sync(settled=True) == 0
 
 
-def test_a_key_that_leads_elsewhere_is_refused(mirror: Mirror, objects: FakeObjects) -> None:
+def test_a_key_that_leads_outside_the_folder_is_refused(
+    mirror: Mirror, objects: FakeObjects
+) -> None:
     objects.add("job/checkpoints/../../../x")
     with pytest.raises(OSError, match="its key is not a valid path"):
         mirror.restore()
 
 
-def test_a_bucket_that_is_gone_is_named_at_the_end_only(
+def test_a_deleted_bucket_is_reported_only_at_the_end(
     objects: FakeObjects, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (folder / "epoch").write_text("1")

@@ -1,4 +1,4 @@
-"""The containers of a job, together."""
+"""The containers of a job as a cluster."""
 
 import queue
 import threading
@@ -28,7 +28,7 @@ def cluster(folder: Path, work: Work, count: int = 2) -> tuple[Cluster, FakeExec
     return made, engine, events
 
 
-def test_each_hosts_end_is_told(tmp_path: Path) -> None:
+def test_the_end_of_each_host_is_reported(tmp_path: Path) -> None:
     made, engine, events = cluster(tmp_path, lambda spec, *_: int(spec.hostname[-1]))
     made.start()
     ended = [events.get(timeout=60) for _ in range(2)]
@@ -39,7 +39,7 @@ def test_each_hosts_end_is_told(tmp_path: Path) -> None:
     assert not engine.networks
 
 
-def test_lines_come_with_their_hosts_rank(tmp_path: Path) -> None:
+def test_lines_have_the_rank_of_their_host(tmp_path: Path) -> None:
     lines: list[tuple[int, str]] = []
     events: Events = queue.Queue()
 
@@ -66,7 +66,7 @@ def test_all_are_stopped_at_once(tmp_path: Path) -> None:
 
     def work(_spec: ContainerSpec, _say: object, event: threading.Event) -> int:
         event.wait(60)
-        told.wait()  # ends only if both are told before one of them has ended
+        told.wait()  # ends only if both get the signal before one of them has ended
         return 143
 
     made, _, events = cluster(tmp_path, work)
@@ -75,7 +75,7 @@ def test_all_are_stopped_at_once(tmp_path: Path) -> None:
     assert {events.get(timeout=60).rank for _ in range(2)} == {0, 1}
 
 
-def test_a_lost_engine_is_told_and_stopping_does_not_fail(tmp_path: Path) -> None:
+def test_a_lost_engine_is_reported_and_stopping_does_not_fail(tmp_path: Path) -> None:
     made, engine, events = cluster(tmp_path, wait_for_sigterm)
     made.start()
     engine.gone = True
@@ -86,7 +86,7 @@ def test_a_lost_engine_is_told_and_stopping_does_not_fail(tmp_path: Path) -> Non
     made.remove()
 
 
-def test_what_had_started_is_removed_when_a_further_host_does_not(
+def test_started_containers_are_removed_if_another_host_does_not_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, engine, _ = cluster(tmp_path, wait_for_sigterm)

@@ -1,7 +1,7 @@
 from local.emulator.training.concurrency import ConcurrencyLimit
 
 
-def test_who_comes_when_all_places_are_taken_waits_its_turn() -> None:
+def test_jobs_above_the_limit_wait_in_order() -> None:
     limit, granted = ConcurrencyLimit(1), []
     grants = {name: (lambda name=name: granted.append(name)) for name in "abc"}
     for name in "abc":
@@ -13,7 +13,7 @@ def test_who_comes_when_all_places_are_taken_waits_its_turn() -> None:
     assert granted == ["a", "b", "c"]
 
 
-def test_who_stops_waiting_takes_no_place() -> None:
+def test_a_job_that_stops_waiting_takes_no_place() -> None:
     limit, granted = ConcurrencyLimit(1), []
     grants = {name: (lambda name=name: granted.append(name)) for name in "abcd"}
     for name in "abc":

@@ -1,4 +1,4 @@
-"""What DescribeTrainingJob answers."""
+"""The response of DescribeTrainingJob."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,14 +20,14 @@ def at(seconds: float) -> datetime:
 
 
 def body(*statuses: str, **changes: Any) -> dict[str, Any]:
-    """A body that entered each status ten seconds after the one before."""
+    """Return a body that entered each status ten seconds after the previous one."""
     made = new_body(request(**changes), ARN, None, START)
     for number, status in enumerate(statuses, start=1):
         enter(made, status, at(10 * number))
     return made
 
 
-def test_the_answer_has_the_apis_shape() -> None:
+def test_the_response_has_the_apis_shape() -> None:
     made = body("Pending", "Downloading", "Training", "Uploading")
     end(made, "Failed", "Failed", at(50), "AlgorithmError: no, exit code: 1")
     service = botocore.session.get_session().get_service_model("sagemaker")
@@ -42,7 +42,7 @@ def test_a_transition_ends_when_the_next_begins() -> None:
     assert "EndTime" not in second
 
 
-def test_a_status_entered_again_only_changes_its_words() -> None:
+def test_entering_the_same_status_again_only_changes_its_message() -> None:
     made = body("Pending")
     enter(made, "Pending", at(20), "Preparing the instances for training")
     last = made["SecondaryStatusTransitions"][-1]
@@ -53,12 +53,12 @@ def test_a_status_entered_again_only_changes_its_words() -> None:
     }
 
 
-def test_stopping_is_a_status_of_both_kinds() -> None:
+def test_stopping_is_both_a_primary_and_a_secondary_status() -> None:
     made = body("Pending", "Stopping")
     assert (made["TrainingJobStatus"], made["SecondaryStatus"]) == ("Stopping", "Stopping")
 
 
-def test_times_count_from_the_download_on() -> None:
+def test_training_time_starts_with_the_download() -> None:
     made = body("Pending", "Downloading", "Training", "Uploading")
     end(made, "Completed", "Completed", at(50.5))
     assert made["TrainingStartTime"] == at(20)
@@ -66,14 +66,14 @@ def test_times_count_from_the_download_on() -> None:
     assert made["TrainingTimeInSeconds"] == made["BillableTimeInSeconds"] == 31
 
 
-def test_time_without_a_machine_is_not_billed() -> None:
+def test_time_without_an_instance_is_not_billed() -> None:
     made = body("Pending", "Downloading", "Training", "Interrupted", "Starting", "Downloading")
     end(made, "Completed", "Completed", at(80))
     assert made["TrainingTimeInSeconds"] == 60
     assert made["BillableTimeInSeconds"] == 40
 
 
-def test_a_job_that_never_began_took_no_time() -> None:
+def test_a_job_that_never_started_has_no_training_time() -> None:
     made = body("Pending", "Stopping")
     end(made, "Stopped", "Stopped", at(30))
     assert "TrainingStartTime" not in made
@@ -86,7 +86,7 @@ def test_time_in_a_status_adds_up_over_its_visits() -> None:
     assert seconds_in(made, "Uploading", at(35)) == 0
 
 
-def test_a_reason_has_at_most_the_apis_length() -> None:
+def test_a_failure_reason_is_truncated_to_the_apis_limit() -> None:
     made = body("Pending")
     end(made, "Failed", "Failed", at(20), "x" * 2000)
     assert len(made["FailureReason"]) == 1024
@@ -107,7 +107,7 @@ def test_a_reason_has_at_most_the_apis_length() -> None:
         ),
     ],
 )
-def test_where_the_model_goes(output: dict[str, str], place: str) -> None:
+def test_the_location_of_the_model(output: dict[str, str], place: str) -> None:
     assert str(model_location(request(OutputDataConfig=output))) == place
 
 
@@ -124,7 +124,5 @@ def test_an_output_path_elsewhere_is_refused() -> None:
         ({"S3OutputPath": "s3://bucket/p"}, "Enabled"),
     ],
 )
-def test_the_profiler_is_on_when_it_is_asked_for(
-    config: dict[str, Any] | None, status: str
-) -> None:
+def test_the_profiler_is_enabled_if_requested(config: dict[str, Any] | None, status: str) -> None:
     assert body(ProfilerConfig=config)["ProfilingStatus"] == status

@@ -1,4 +1,4 @@
-"""What an interruption costs."""
+"""The work lost in an interruption."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,7 +21,7 @@ def at(seconds: float) -> datetime:
 def interrupted(
     cause: Cause, saved: float | None, **changes: Any
 ) -> tuple[dict[str, Any], str, Record]:
-    """A job that trained from second 0 to 10, and again from 20 until it is interrupted at 50."""
+    """Return a job that trained from second 0 to 10, and from 20 to an interruption at 50."""
     wanted = request(**changes)
     body = new_body(wanted, "arn", None, at(-5))
     for status, second in (("Training", 0), ("Interrupted", 10), ("Training", 20)):
@@ -33,7 +33,7 @@ def interrupted(
     return record.private["interruptions"][0], message, record
 
 
-def test_what_came_after_the_last_checkpoint_is_lost() -> None:
+def test_work_after_the_last_checkpoint_is_lost() -> None:
     facts, message, record = interrupted("spot", 43.5, **SAVED)
     assert facts == {
         "cause": "spot",
@@ -60,14 +60,14 @@ def test_a_checkpoint_written_after_sigterm_loses_nothing() -> None:
     assert interrupted("shutdown", 51.0)[0]["seconds_lost"] == 0.0
 
 
-def test_a_spot_instance_takes_along_what_is_not_in_s3() -> None:
+def test_on_a_spot_instance_files_outside_s3_are_lost() -> None:
     facts, message, _ = interrupted("spot", 49.0)
     assert facts["seconds_lost"] == 40.0
     assert "without a CheckpointConfig no checkpoint is kept: 40.0 s of work lost" in message
 
 
 @pytest.mark.parametrize("cause", ["shutdown", "engine", "crash"])
-def test_this_machine_keeps_checkpoints_when_it_is_no_spot_rehearsal(cause: Cause) -> None:
+def test_local_checkpoints_are_kept_without_a_spot_rehearsal(cause: Cause) -> None:
     assert interrupted(cause, 49.0)[0]["seconds_lost"] == 1.0
 
 

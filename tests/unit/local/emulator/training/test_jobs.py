@@ -1,4 +1,4 @@
-"""Training jobs with the toy container in plain processes: from the request to what S3 holds."""
+"""Training jobs with the toy container in plain processes, from the request to the output in S3."""
 
 import io
 import json
@@ -28,7 +28,7 @@ def training(body: dict[str, object]) -> bool:
     return body["SecondaryStatus"] == "Training"
 
 
-def test_a_job_runs_from_its_request_to_its_archives(harness: TrainingHarness) -> None:
+def test_a_job_runs_and_uploads_its_archives(harness: TrainingHarness) -> None:
     body = harness.run()
     assert body["TrainingJobStatus"] == body["SecondaryStatus"] == "Completed"
     assert harness.statuses() == [
@@ -49,7 +49,7 @@ def test_a_job_runs_from_its_request_to_its_archives(harness: TrainingHarness) -
     assert harness.logs.lines()[0] == "toy: job job on algo-1"
 
 
-def test_what_a_container_says_of_rules_is_shown_at_once_and_kept(harness: TrainingHarness) -> None:
+def test_rule_statuses_of_a_container_are_shown_at_once_and_kept(harness: TrainingHarness) -> None:
     said = {
         "RuleConfigurationName": "Overfit",
         "RuleEvaluationStatus": "IssuesFound",
@@ -80,7 +80,7 @@ def test_what_a_container_says_of_rules_is_shown_at_once_and_kept(harness: Train
     assert "data/rules/debug.json" in names_in(harness, "out/job/output/output.tar.gz")
 
 
-def test_every_transition_has_its_times_and_words(harness: TrainingHarness) -> None:
+def test_every_transition_has_times_and_a_message(harness: TrainingHarness) -> None:
     body = harness.run()
     visits = body["SecondaryStatusTransitions"]
     assert all(visit["StatusMessage"] for visit in visits)
@@ -115,7 +115,7 @@ def test_a_request_without_a_time_limit_has_a_day(harness: TrainingHarness) -> N
     assert body["StoppingCondition"] == {"MaxRuntimeInSeconds": 86400}
 
 
-def test_inputs_are_there_and_gone_after_the_end(harness: TrainingHarness) -> None:
+def test_inputs_are_provided_and_removed_after_the_end(harness: TrainingHarness) -> None:
     harness.objects.add("data/cat/1.png", "abc")
     harness.run(InputDataConfig=[channel("train", "s3://bucket/data")])
     assert "toy: input train/cat/1.png 3 bytes" in harness.logs.lines()
@@ -140,7 +140,7 @@ def test_missing_data_fails_the_job_before_it_trains(harness: TrainingHarness) -
     assert harness.statuses()[-2:] == ["Downloading", "Failed"]
 
 
-def test_metrics_are_live_and_outlive_the_job(harness: TrainingHarness) -> None:
+def test_metrics_are_available_during_and_after_the_job(harness: TrainingHarness) -> None:
     harness.jobs.create(request(hyperparameters={"epochs": "1000", "seconds": "0.02"}))
     harness.wait_for_metrics(2)
     assert harness.body()["SecondaryStatus"] == "Training"
@@ -156,7 +156,7 @@ def test_metrics_are_live_and_outlive_the_job(harness: TrainingHarness) -> None:
     assert harness.jobs.metrics("nobody") == []
 
 
-def test_a_job_whose_metric_never_comes_completes_and_its_lines_can_be_seen(
+def test_a_job_without_its_metric_completes_and_its_lines_can_be_read(
     harness: TrainingHarness,
 ) -> None:
     body = harness.run(HyperParameters={"epochs": "1", "seconds": "0", "silent": "1"})
@@ -164,10 +164,10 @@ def test_a_job_whose_metric_never_comes_completes_and_its_lines_can_be_seen(
     assert "FinalMetricDataList" not in body
     *lines, note = harness.jobs.last_lines("job", 3)
     assert lines == ["toy: epoch 1", "toy: done"]
-    assert "score" in note  # the metric that was never seen
+    assert "score" in note  # the metric that never matched
 
 
-def test_a_failure_gives_its_reason_and_its_outputs(harness: TrainingHarness) -> None:
+def test_a_failed_job_has_a_reason_and_outputs(harness: TrainingHarness) -> None:
     body = harness.run(HyperParameters={"fail": "no such class: cat"})
     assert body["TrainingJobStatus"] == body["SecondaryStatus"] == "Failed"
     assert body["FailureReason"] == "AlgorithmError: no such class: cat, exit code: 1"
@@ -176,7 +176,9 @@ def test_a_failure_gives_its_reason_and_its_outputs(harness: TrainingHarness) ->
     assert "out/job/output/model.tar.gz" not in harness.objects.names()
 
 
-def test_a_long_failure_is_cut_and_keeps_its_exit_code(harness: TrainingHarness) -> None:
+def test_a_long_failure_reason_is_truncated_and_keeps_the_exit_code(
+    harness: TrainingHarness,
+) -> None:
     reason = harness.run(HyperParameters={"fail": "x" * 5000})["FailureReason"]
     assert len(reason) == 1024
     assert reason.endswith("x, exit code: 1")
@@ -188,7 +190,7 @@ def test_a_failure_without_a_message_shows_the_last_line(harness: TrainingHarnes
     assert reason.endswith(", exit code: 1")
 
 
-def test_a_stopped_job_keeps_what_it_made(harness: TrainingHarness) -> None:
+def test_a_stopped_job_keeps_its_outputs(harness: TrainingHarness) -> None:
     harness.jobs.create(
         request(
             hyperparameters={"epochs": "1000", "seconds": "0.02"},
@@ -205,7 +207,7 @@ def test_a_stopped_job_keeps_what_it_made(harness: TrainingHarness) -> None:
     assert "toy: SIGTERM" in harness.logs.lines()
 
 
-def test_what_has_ended_or_never_was_cannot_be_stopped(harness: TrainingHarness) -> None:
+def test_an_ended_or_missing_job_cannot_be_stopped(harness: TrainingHarness) -> None:
     harness.run()
     with pytest.raises(ServiceError, match="is in status Completed") as caught:
         harness.jobs.stop("job")
@@ -215,7 +217,7 @@ def test_what_has_ended_or_never_was_cannot_be_stopped(harness: TrainingHarness)
     assert caught.value.code == "ResourceNotFound"
 
 
-def test_a_job_over_its_time_is_stopped(harness: TrainingHarness) -> None:
+def test_a_job_above_its_time_limit_is_stopped(harness: TrainingHarness) -> None:
     body = harness.run(
         HyperParameters={"epochs": "1000", "seconds": "0.05"},
         StoppingCondition={"MaxRuntimeInSeconds": 1},
@@ -225,7 +227,7 @@ def test_a_job_over_its_time_is_stopped(harness: TrainingHarness) -> None:
     assert "toy: SIGTERM" in harness.logs.lines()
 
 
-def test_who_ignores_sigterm_is_killed(toy_executor: Executor, tmp_path: Path) -> None:
+def test_a_job_that_ignores_sigterm_is_killed(toy_executor: Executor, tmp_path: Path) -> None:
     from local.emulator.training.run import TrainingTiming
 
     harness = build(tmp_path, toy_executor, timing=TrainingTiming(grace=0.2))
@@ -245,14 +247,14 @@ def test_checkpoints_in_s3_are_resumed_from(harness: TrainingHarness) -> None:
     assert harness.objects.read(BUCKET, "saved/epoch.txt") == b"2"
 
 
-def test_an_uncompressed_model_is_its_files(harness: TrainingHarness) -> None:
+def test_an_uncompressed_model_is_uploaded_file_by_file(harness: TrainingHarness) -> None:
     output = {"S3OutputPath": "s3://bucket/out", "CompressionType": "NONE"}
     body = harness.run(OutputDataConfig=output)
     assert body["ModelArtifacts"] == {"S3ModelArtifacts": "s3://bucket/out/job/output/model/"}
     assert "out/job/output/model/model.json" in harness.objects.names()
 
 
-def test_a_spot_rehearsal_resumes_and_says_what_was_lost(harness: TrainingHarness) -> None:
+def test_a_spot_rehearsal_resumes_and_reports_the_lost_work(harness: TrainingHarness) -> None:
     harness.jobs.create(
         request(
             hyperparameters={"epochs": "12", "seconds": "0.1"},
@@ -285,7 +287,7 @@ def test_a_spot_rehearsal_resumes_and_says_what_was_lost(harness: TrainingHarnes
     assert len(harness.jobs.metrics("job")) in {12, 13}  # one epoch may be measured but not saved
 
 
-def test_a_spot_job_that_saves_nothing_in_s3_starts_over(harness: TrainingHarness) -> None:
+def test_a_spot_job_without_checkpoints_in_s3_starts_over(harness: TrainingHarness) -> None:
     harness.jobs.create(
         request(
             hyperparameters={"epochs": "5", "seconds": "0.1"},
@@ -299,7 +301,7 @@ def test_a_spot_job_that_saves_nothing_in_s3_starts_over(harness: TrainingHarnes
     assert interruption["seconds_lost"] == pytest.approx(interruption["seconds_trained"], abs=0.01)
 
 
-def test_a_rehearsal_may_be_asked_for_while_the_job_runs(harness: TrainingHarness) -> None:
+def test_a_rehearsal_may_be_requested_while_the_job_runs(harness: TrainingHarness) -> None:
     harness.jobs.create(
         request(
             hyperparameters={"epochs": "12", "seconds": "0.1"},
@@ -322,7 +324,7 @@ def test_a_tag_alone_interrupts_nothing(harness: TrainingHarness) -> None:
     assert harness.context.store.tags(harness.record().arn) == {"berth:interrupt-after": "0"}
 
 
-def test_a_server_that_goes_down_and_comes_up_loses_nothing(harness: TrainingHarness) -> None:
+def test_a_server_restart_does_not_affect_a_job(harness: TrainingHarness) -> None:
     harness.jobs.create(request(hyperparameters={"epochs": "12", "seconds": "0.05"}))
     harness.wait_for_metrics(3)
     harness.jobs.shutdown()
@@ -344,7 +346,7 @@ def test_a_server_that_goes_down_and_comes_up_loses_nothing(harness: TrainingHar
     again.context.store.close()
 
 
-def test_what_a_job_keeps_for_its_warm_pool_is_there_for_later_ones(
+def test_later_jobs_find_the_warm_pool_cache_of_earlier_ones(
     harness: TrainingHarness,
 ) -> None:
     harness.run(TrainingJobName="one", HyperParameters={"epochs": "1", "keep": "first"})
@@ -377,7 +379,7 @@ def test_an_image_that_cannot_run_here_is_refused_at_once(harness: TrainingHarne
     assert harness.context.store.every(Kind.TRAINING_JOB) == []
 
 
-def test_jobs_beyond_the_places_wait_and_a_waiting_one_can_be_stopped(
+def test_jobs_above_the_limit_wait_and_a_waiting_one_can_be_stopped(
     toy_executor: Executor, tmp_path: Path
 ) -> None:
     harness = build(tmp_path, toy_executor, max_parallel=1)

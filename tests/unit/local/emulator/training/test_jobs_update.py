@@ -55,7 +55,7 @@ def make_harness(tmp_path: Path) -> Iterator[Callable[[Any], TrainingHarness]]:
 
 
 def start(harness: TrainingHarness, **changes: Any) -> Path:
-    """Create a job, wait until its container runs; its configuration's folder."""
+    """Create a job, wait until its container runs and return its configuration folder."""
     harness.jobs.create(request(**changes))
     harness.wait(until=lambda body: body["SecondaryStatus"] == "Training")
     executor = harness.context.executor
@@ -92,11 +92,11 @@ def test_a_rule_that_stops_training_stops_the_job(
     assert "FailureReason" not in body
 
 
-def test_without_rules_a_file_says_nothing(make_harness: Callable[[Any], TrainingHarness]) -> None:
+def test_without_rules_the_file_is_ignored(make_harness: Callable[[Any], TrainingHarness]) -> None:
     assert make_harness(ends_by_rule).run()["TrainingJobStatus"] == "Completed"
 
 
-def test_the_container_finds_the_changed_profiler(
+def test_the_container_reads_the_changed_profiler_configuration(
     make_harness: Callable[[Any], TrainingHarness],
 ) -> None:
     harness = make_harness(until_sigterm)
@@ -120,7 +120,7 @@ def test_the_container_finds_the_changed_profiler(
     assert any("profilerconfig.json" in line for line in harness.logs.lines())
 
 
-def test_a_profiler_nobody_asked_for_at_first(
+def test_a_profiler_enabled_later(
     make_harness: Callable[[Any], TrainingHarness],
 ) -> None:
     harness = make_harness(until_sigterm)
@@ -140,7 +140,7 @@ def shop_spec(harness: TrainingHarness) -> ContainerSpec:
     return executor.specs[0]
 
 
-def test_a_warm_pools_time(make_harness: Callable[[Any], TrainingHarness]) -> None:
+def test_the_keep_alive_time_of_a_warm_pool(make_harness: Callable[[Any], TrainingHarness]) -> None:
     harness = make_harness(until_sigterm)
     resources = request()["ResourceConfig"] | {"KeepAlivePeriodInSeconds": 60}
     start(harness, ResourceConfig=resources)
@@ -148,7 +148,9 @@ def test_a_warm_pools_time(make_harness: Callable[[Any], TrainingHarness]) -> No
     assert harness.body()["ResourceConfig"] == resources | {"KeepAlivePeriodInSeconds": 600}
 
 
-def test_what_cannot_be_changed_is_named(make_harness: Callable[[Any], TrainingHarness]) -> None:
+def test_members_that_cannot_be_changed_are_named(
+    make_harness: Callable[[Any], TrainingHarness],
+) -> None:
     harness = make_harness(until_sigterm)
     start(harness, ProfilerConfig=ROOT, ProfilerRuleConfigurations=[REPORT])
     before = harness.body()

@@ -1,4 +1,4 @@
-"""What log lines measure."""
+"""Metrics read from log lines."""
 
 import threading
 from collections.abc import Iterator
@@ -37,24 +37,24 @@ def test_every_match_in_a_line_counts(path: Path) -> None:
     assert watched.read("loss=1.5; loss=0.5;", "nothing") == [("loss", 1.5), ("loss", 0.5)]
 
 
-def test_all_definitions_read_a_line(path: Path) -> None:
+def test_every_definition_is_matched_against_a_line(path: Path) -> None:
     watched = Watched(path, a="a=(.*?);", b="b=(.*?);")
     assert watched.read("a=1;b=2;", "b=-3e-2;") == [("a", 1.0), ("b", 2.0), ("b", -0.03)]
 
 
-def test_what_is_no_number_is_left_out(path: Path) -> None:
+def test_values_that_are_not_numbers_are_left_out(path: Path) -> None:
     watched = Watched(path, a="a=(.*?);", b="b=(x)?")
     assert watched.read("a=;a=x;a=1;", "b=") == [("a", 1.0)]
 
 
-def test_infinity_is_seen_but_is_no_final_metric(path: Path) -> None:
+def test_infinity_is_recorded_but_is_not_a_final_metric(path: Path) -> None:
     watched = Watched(path, a="a=(.*?);")
     watched.read("a=0.5;", "a=nan;", "a=inf;")
     assert len(watched.watch.every()) == 3
     assert [one["Value"] for one in watched.watch.final()] == [0.5]
 
 
-def test_the_last_value_of_each_is_final_in_the_definitions_order(path: Path) -> None:
+def test_the_last_value_of_each_metric_is_final(path: Path) -> None:
     watched = Watched(path, a="a=(.*?);", b="b=(.*?);", never="z=(.*?);")
     watched.read("b=1;a=1;", "a=2;")
     final = watched.watch.final()
@@ -62,7 +62,7 @@ def test_the_last_value_of_each_is_final_in_the_definitions_order(path: Path) ->
     assert final[0]["Timestamp"].tzinfo is not None
 
 
-def test_metrics_are_in_the_file_at_once_and_outlive_the_watch(path: Path) -> None:
+def test_metrics_are_written_at_once_and_read_again_later(path: Path) -> None:
     watched = Watched(path, a="a=(.*?);")
     watched.read("a=1;")
     assert [metric.value for metric in read_metrics(path)] == [1.0]
@@ -73,17 +73,17 @@ def test_metrics_are_in_the_file_at_once_and_outlive_the_watch(path: Path) -> No
     assert again.watch.unpublished() == []
 
 
-def test_a_line_cut_short_by_a_crash_is_left_out(path: Path) -> None:
+def test_a_line_truncated_by_a_crash_is_left_out(path: Path) -> None:
     path.parent.mkdir()
     path.write_text('{"name": "a", "value": 1.0, "timestamp": 2.0}\n{"name": "a", "va')
     assert read_metrics(path) == [MetricPoint("a", 1.0, 2.0)]
 
 
-def test_no_file_is_no_metrics(path: Path) -> None:
+def test_without_a_file_there_are_no_metrics(path: Path) -> None:
     assert read_metrics(path) == []
 
 
-def test_a_regex_that_never_ends_is_dropped_and_named(path: Path) -> None:
+def test_a_regex_that_takes_too_long_is_disabled_and_named(path: Path) -> None:
     watched = Watched(path, bad=r"(?:x|xx)+y([0-9])", good="g=([0-9])")
     watched.read("x" * 60 + " y g=1", "x" * 60 + " y g=2")
     assert [metric.value for metric in watched.watch.every()] == [1.0, 2.0]
@@ -91,13 +91,13 @@ def test_a_regex_that_never_ends_is_dropped_and_named(path: Path) -> None:
     assert watched.said[0].startswith("metric bad: its regular expression took over")
 
 
-def test_a_regex_that_cannot_be_read_is_named(path: Path) -> None:
+def test_an_invalid_regex_is_named(path: Path) -> None:
     watched = Watched(path, bad="(", good="g=([0-9])")
     assert watched.read("g=1") == [("good", 1.0)]
     assert watched.said[0].startswith("metric bad: its regular expression is not used")
 
 
-def test_only_the_start_of_an_endless_line_is_searched(path: Path) -> None:
+def test_only_the_start_of_a_long_line_is_searched(path: Path) -> None:
     watched = Watched(path, a="a=([0-9])")
     assert watched.read("a=1" + " " * LONGEST_LINE + "a=2") == [("a", 1.0)]
 

@@ -22,7 +22,7 @@ def make(tree: OptMl, wanted: dict[str, Any]) -> dict[str, Any]:
     return written(tree)
 
 
-def test_a_plain_request_gets_the_three_files_and_the_folders(tmp_path: Path) -> None:
+def test_a_minimal_request_creates_the_three_files_and_the_folders(tmp_path: Path) -> None:
     tree = OptMl(tmp_path / "algo-1")
     files = make(tree, request(hyperparameters={"learning_rate": "0.1"}))
     assert files["hyperparameters"] == {"epochs": "2", "seconds": "0.02", "learning_rate": "0.1"}
@@ -46,7 +46,7 @@ def test_a_plain_request_gets_the_three_files_and_the_folders(tmp_path: Path) ->
         assert (tree.base / name).is_dir()
 
 
-def test_what_a_channel_says_of_its_data_is_written(tmp_path: Path) -> None:
+def test_the_properties_of_a_channel_are_written(tmp_path: Path) -> None:
     given = channel("train", "s3://bucket/train", S3DataDistributionType="ShardedByS3Key") | {
         "ContentType": "image/png",
         "CompressionType": "None",
@@ -80,7 +80,7 @@ OPTIONAL: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("field", OPTIONAL)
-def test_each_further_file_is_there_exactly_when_configured(field: str, tmp_path: Path) -> None:
+def test_each_optional_file_exists_only_if_configured(field: str, tmp_path: Path) -> None:
     files = make(OptMl(tmp_path), request(**{field: OPTIONAL[field]}))
     assert set(files) - {"hyperparameters", "inputdataconfig", "resourceconfig"} == {field.lower()}
 
@@ -95,7 +95,7 @@ def test_rules_are_written_as_requested(field: str, tmp_path: Path) -> None:
     assert field.lower() not in make(OptMl(tmp_path / "other"), request(**without))
 
 
-def test_the_hook_finds_where_to_write_and_what(tmp_path: Path) -> None:
+def test_the_hooks_configuration_has_its_path_and_collections(tmp_path: Path) -> None:
     files = make(OptMl(tmp_path), request(**OPTIONAL))
     assert files["debughookconfig"] == {
         "S3OutputPath": "s3://bucket/debug",
@@ -120,7 +120,7 @@ def test_smdebug_reads_the_hooks_configuration(
     assert json_config.get_include_collections(given) == ["losses"]
 
 
-def test_a_plain_process_gets_paths_of_this_machine(tmp_path: Path) -> None:
+def test_a_plain_process_gets_local_paths(tmp_path: Path) -> None:
     tree = OptMl(tmp_path, seen_as=PurePosixPath(tmp_path), interface="lo")
     files = make(tree, request(**OPTIONAL))
     assert files["checkpointconfig"]["LocalPath"] == str(tmp_path / "checkpoints")
@@ -152,13 +152,13 @@ def test_hosts_are_numbered_across_instance_groups() -> None:
         "relative",
     ],
 )
-def test_a_local_path_that_cannot_be_kept_is_refused(path: str) -> None:
+def test_an_unsupported_local_path_is_refused(path: str) -> None:
     wanted = {"CheckpointConfig": {"S3Uri": "s3://bucket/c", "LocalPath": path}}
     with pytest.raises(BadPath, match=r"CheckpointConfig\.LocalPath: found"):
         local_path(wanted, "CheckpointConfig")
 
 
-def test_outputs_are_cleared_but_for_the_checkpoints(tmp_path: Path) -> None:
+def test_outputs_except_checkpoints_are_removed(tmp_path: Path) -> None:
     tree = OptMl(tmp_path)
     make(tree, request())
     for name in ("model/a", "output/failure", "output/data/b", "checkpoints/c"):
@@ -170,7 +170,7 @@ def test_outputs_are_cleared_but_for_the_checkpoints(tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_checkpoints_below_another_folder_stay_too(tmp_path: Path) -> None:
+def test_checkpoints_below_another_folder_are_kept_too(tmp_path: Path) -> None:
     for name in ("output/kept/c", "output/data/b"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")

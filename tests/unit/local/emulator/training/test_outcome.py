@@ -19,5 +19,5 @@ def test_a_failure_has_its_reason() -> None:
         (OSError("s3://b: no such bucket"), "s3://b: no such bucket"),
     ],
 )
-def test_an_error_in_a_line(error: Exception, line: str) -> None:
+def test_an_error_is_one_line(error: Exception, line: str) -> None:
     assert first_line(error).startswith(line)

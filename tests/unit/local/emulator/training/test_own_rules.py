@@ -27,7 +27,7 @@ def test_a_rules_file_is_named_as_in_s3(tmp_path: Path) -> None:
     assert [source for _, source in own_rules(REQUEST)] == ["s3://bucket/rules/mine.py"]
 
 
-def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
+def test_a_deleted_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         BadChannel, match="rule any/thing: no such object: s3://bucket/rules/mine.py"
     ):

@@ -1,4 +1,4 @@
-"""What is shown of a job's rules, whatever its container says."""
+"""The rule statuses of a job, whatever its container writes."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def configuration(name: str, **parameters: str) -> dict[str, Any]:
 
 
 def training(*rules: str, **more: Any) -> dict[str, Any]:
-    """The body of a job that trains and asks for these debugger rules."""
+    """Return the body of a training job with these debugger rules."""
     requested: dict[str, Any] = {"DebugRuleConfigurations": [configuration(rule) for rule in rules]}
     body = new_body(request(**requested, **more), ARN, None, START)
     enter(body, "Training", START)
@@ -53,7 +53,7 @@ def told(statuses: list[dict[str, Any]]) -> dict[str, str]:
     return {one["RuleConfigurationName"]: one["RuleEvaluationStatus"] for one in statuses}
 
 
-def test_what_was_asked_for_is_in_progress_from_the_start() -> None:
+def test_requested_rules_are_in_progress_from_the_start() -> None:
     rules = [configuration("Overfit"), configuration("DeadRelu")]
     statuses = rules_requested({"DebugRuleConfigurations": rules}, ARN, START)
     assert list(statuses) == [DEBUG]
@@ -63,7 +63,7 @@ def test_what_was_asked_for_is_in_progress_from_the_start() -> None:
 
 
 @pytest.mark.parametrize("name", ["Overfit", "x" * 256, "--", "Ü/ö", "a b"])
-def test_the_evaluations_arn_is_one_of_sagemakers(name: str) -> None:
+def test_the_arn_of_an_evaluation_has_sagemakers_format(name: str) -> None:
     from local.emulator.shapes.parser import parse
 
     service = botocore.session.get_session().get_service_model("sagemaker")
@@ -76,7 +76,7 @@ def test_the_evaluations_arn_is_one_of_sagemakers(name: str) -> None:
     assert parse(shape, json.dumps(whole).encode())["RuleConfigurationName"] == name
 
 
-def test_what_the_container_says_is_shown_while_it_trains(tmp_path: Path) -> None:
+def test_statuses_from_the_container_are_shown_during_training(tmp_path: Path) -> None:
     body = training("Overfit", "DeadRelu")
     when = START + timedelta(minutes=5)
     fired = entry(
@@ -125,7 +125,9 @@ def test_a_job_without_rules_has_no_statuses(tmp_path: Path) -> None:
         ("Stopped", [entry("Overfit", "NoIssuesFound", StatusDetails="x")], "NoIssuesFound", "x"),
     ],
 )
-def test_the_end(how: str, said: list[Any], status: str, details: str, tmp_path: Path) -> None:
+def test_statuses_at_the_end_of_a_job(
+    how: str, said: list[Any], status: str, details: str, tmp_path: Path
+) -> None:
     if said:
         say(tmp_path, *said)
     first = rules_ended(training("Overfit"), tmp_path, how, NOW)[DEBUG][0]
@@ -133,7 +135,7 @@ def test_the_end(how: str, said: list[Any], status: str, details: str, tmp_path:
     assert details in first["StatusDetails"]
 
 
-def test_the_end_is_final(tmp_path: Path) -> None:
+def test_statuses_do_not_change_after_the_end(tmp_path: Path) -> None:
     body = training("Overfit")
     say(tmp_path, entry("Overfit", "InProgress"))
     body |= rules_ended(body, tmp_path, "Stopped", NOW)
@@ -143,7 +145,7 @@ def test_the_end_is_final(tmp_path: Path) -> None:
     assert again[DEBUG] == body[DEBUG]
 
 
-def test_a_second_attempt_goes_on_with_what_the_first_found(tmp_path: Path) -> None:
+def test_a_second_attempt_keeps_the_findings_of_the_first(tmp_path: Path) -> None:
     body = training("Overfit", "DeadRelu", "Overtraining")
     say(
         tmp_path,
@@ -183,14 +185,14 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("content", HOSTILE, ids=range(len(HOSTILE)))
-def test_what_is_no_status_is_left_out(content: bytes, tmp_path: Path) -> None:
+def test_invalid_statuses_are_left_out(content: bytes, tmp_path: Path) -> None:
     say(tmp_path)
     (tmp_path / "output/data/rules/debug.json").write_bytes(content)
     assert told(rules_now(training("Overfit"), tmp_path, NOW)[DEBUG]) == {"Overfit": "InProgress"}
 
 
 @pytest.mark.parametrize("modified", [7, None, "soon", "0001-01-01T00:00:00+14:00", "9999-12-31"])
-def test_what_the_api_cannot_hold_is_made_to_fit(modified: Any, tmp_path: Path) -> None:
+def test_values_above_the_apis_limits_are_shortened(modified: Any, tmp_path: Path) -> None:
     details = "\x1b[31mred\ud800\n" + "x" * 5000
     say(
         tmp_path,
@@ -203,13 +205,13 @@ def test_what_the_api_cannot_hold_is_made_to_fit(modified: Any, tmp_path: Path) 
     assert START <= status["LastModifiedTime"] <= NOW
 
 
-def test_a_time_of_another_zone_is_read(tmp_path: Path) -> None:
+def test_a_time_in_another_time_zone_is_read(tmp_path: Path) -> None:
     say(tmp_path, entry("Overfit", "Error", LastModifiedTime="2026-01-02T05:14:05+02:00"))
     status = rules_now(training("Overfit"), tmp_path, NOW)[DEBUG][0]
     assert status["LastModifiedTime"] == datetime(2026, 1, 2, 3, 14, 5, tzinfo=UTC)
 
 
-def test_no_more_statuses_than_an_answer_holds_and_the_worst_of_them(tmp_path: Path) -> None:
+def test_the_worst_statuses_are_shown_up_to_the_limit_of_a_response(tmp_path: Path) -> None:
     fine = [entry(f"fine{n}", "NoIssuesFound") for n in range(30)]
     say(tmp_path, *fine, entry("bad", "IssuesFound"), entry("broken", "Error"))
     statuses = told(rules_now(training("Overfit"), tmp_path, NOW)[DEBUG])
@@ -218,7 +220,7 @@ def test_no_more_statuses_than_an_answer_holds_and_the_worst_of_them(tmp_path: P
 
 
 @pytest.mark.parametrize("where", ["output", "output/data", "output/data/rules", "debug.json"])
-def test_nothing_is_read_through_a_link(where: str, tmp_path: Path) -> None:
+def test_links_are_not_followed(where: str, tmp_path: Path) -> None:
     elsewhere, tree = tmp_path / "elsewhere", tmp_path / "tree"
     say(elsewhere, entry("secret", "IssuesFound"))
     inside = "output/data/rules/debug.json" if where == "debug.json" else where
@@ -228,7 +230,7 @@ def test_nothing_is_read_through_a_link(where: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
-def test_what_is_no_file_is_not_waited_for(make: Any, tmp_path: Path) -> None:
+def test_reading_does_not_block_on_a_pipe(make: Any, tmp_path: Path) -> None:
     (tmp_path / "output/data/rules").mkdir(parents=True)
     make(tmp_path / "output/data/rules/debug.json")
     assert told(rules_now(training("Overfit"), tmp_path, NOW)[DEBUG]) == {"Overfit": "InProgress"}

@@ -1,4 +1,4 @@
-"""What can go wrong with a training job: hosts, engine, disk. Its containers are functions."""
+"""Failures of a training job: hosts, engine and disk. Its containers are functions."""
 
 import errno
 import json
@@ -117,7 +117,7 @@ def test_one_host_needs_no_network(make_harness: MakeHarness) -> None:
     assert not spec.isolated
 
 
-def test_the_environment_is_the_requests_and_the_jobs(make_harness: MakeHarness) -> None:
+def test_the_environment_is_that_of_the_request_and_the_job(make_harness: MakeHarness) -> None:
     harness = make_harness(good)
     harness.jobs.create(
         request(Environment={"A": "b", "AWS_REGION": "eu-west-1", "TRAINING_JOB_NAME": "no"}),
@@ -143,7 +143,7 @@ def test_the_environment_is_the_requests_and_the_jobs(make_harness: MakeHarness)
         ({"ContainerEntrypoint": ["a"], "ContainerArguments": ["b"]}, ("a",), ("b",)),
     ],
 )
-def test_the_request_may_name_the_command(
+def test_the_request_may_set_the_command(
     given: dict[str, Any],
     entrypoint: tuple[str, ...] | None,
     command: tuple[str, ...],
@@ -168,14 +168,14 @@ def test_all_hosts_stop_when_one_fails(make_harness: MakeHarness) -> None:
     assert nothing_left(harness)
 
 
-def test_a_killed_container_says_what_most_often_kills(make_harness: MakeHarness) -> None:
+def test_a_killed_container_suggests_the_most_common_cause(make_harness: MakeHarness) -> None:
     harness = make_harness(lambda *_: 137)
     reason = harness.run()["FailureReason"]
     assert reason.startswith("AlgorithmError: ")
     assert "exit code: 137 (killed, probably because the machine ran out of memory)" in reason
 
 
-def test_an_engine_that_goes_away_fails_the_job(make_harness: MakeHarness) -> None:
+def test_an_engine_that_stops_fails_the_job(make_harness: MakeHarness) -> None:
     harness = make_harness(until_sigterm)
     start(harness, ResourceConfig=TWO)
     engine(harness).gone = True
@@ -186,7 +186,7 @@ def test_an_engine_that_goes_away_fails_the_job(make_harness: MakeHarness) -> No
     assert nothing_left(harness)
 
 
-def test_an_engine_that_comes_back_gets_the_job_again_when_asked_to(
+def test_with_retries_a_job_runs_again_when_the_engine_returns(
     make_harness: MakeHarness,
 ) -> None:
     harness = make_harness(until_sigterm)
@@ -204,7 +204,7 @@ def test_an_engine_that_comes_back_gets_the_job_again_when_asked_to(
     assert (harness.context.home.job("training-job", "job") / "algo-1" / "model").exists() is False
 
 
-def test_retries_come_to_an_end(make_harness: MakeHarness) -> None:
+def test_the_number_of_retries_is_limited(make_harness: MakeHarness) -> None:
     harness = make_harness(until_sigterm)
     start(harness, RetryStrategy={"MaximumRetryAttempts": 2})
     engine(harness).gone = True
@@ -213,7 +213,7 @@ def test_retries_come_to_an_end(make_harness: MakeHarness) -> None:
     assert harness.statuses().count("Interrupted") == 3
 
 
-def test_an_image_that_goes_away_fails_the_job(
+def test_a_deleted_image_fails_the_job(
     make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harness = make_harness(good)
@@ -229,7 +229,7 @@ def test_an_image_that_goes_away_fails_the_job(
     assert nothing_left(harness)
 
 
-def test_a_container_that_cannot_start_is_the_requests_fault_while_the_engine_lives(
+def test_a_container_that_cannot_start_fails_the_job_if_the_engine_runs(
     make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harness = make_harness(good)
@@ -245,7 +245,7 @@ def test_a_container_that_cannot_start_is_the_requests_fault_while_the_engine_li
     assert "Interrupted" not in harness.statuses()
 
 
-def test_an_engine_that_is_gone_at_the_start_refuses_the_request(make_harness: MakeHarness) -> None:
+def test_an_unreachable_engine_refuses_the_request(make_harness: MakeHarness) -> None:
     harness = make_harness(good)
     engine(harness).gone = True
     with pytest.raises(ServiceError, match="the engine does not answer") as caught:
@@ -270,7 +270,7 @@ def test_a_full_disk_at_the_upload_fails_the_job_and_keeps_the_model(
     assert nothing_left(harness)
 
 
-def test_what_cannot_be_removed_does_not_fail_the_job(
+def test_a_failed_removal_does_not_fail_the_job(
     make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refused(*_: object) -> None:
@@ -281,7 +281,7 @@ def test_what_cannot_be_removed_does_not_fail_the_job(
     assert "some files remain: [Errno 13] Permission denied" in caplog.text
 
 
-def test_inputs_are_gone_even_if_the_upload_failed(make_harness: MakeHarness) -> None:
+def test_inputs_are_removed_even_if_the_upload_failed(make_harness: MakeHarness) -> None:
     harness = make_harness(good)
     harness.objects.add("data/1")
     body = harness.run(
@@ -315,7 +315,7 @@ def test_a_missing_output_bucket_is_named(make_harness: MakeHarness) -> None:
     assert "Artifact upload failed: s3://nowhere: no such bucket" in body["FailureReason"]
 
 
-def test_what_nobody_thought_of_fails_the_job_and_frees_its_place(
+def test_an_unexpected_error_fails_the_job_and_frees_its_place(
     make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     harness = make_harness(good, max_parallel=1)
@@ -332,7 +332,7 @@ def test_what_nobody_thought_of_fails_the_job_and_frees_its_place(
     assert harness.run(TrainingJobName="next")["TrainingJobStatus"] == "Completed"
 
 
-def test_live_output_goes_where_aws_keeps_it(make_harness: MakeHarness) -> None:
+def test_live_output_is_uploaded_to_the_locations_of_aws(make_harness: MakeHarness) -> None:
     def work(spec: ContainerSpec, _say: Say, _sigterm: threading.Event) -> int:
         save(spec, "output/tensors/events/1")
         save(spec, "output/tensorboard/run")
@@ -378,14 +378,14 @@ RULES: dict[str, Any] = {
 
 
 def rules(harness: TrainingHarness) -> dict[str, str]:
-    """The debugger rules' statuses, as kept."""
+    """Return the stored statuses of the debugger rules."""
     return {
         one["RuleConfigurationName"]: one["RuleEvaluationStatus"]
         for one in harness.body()["DebugRuleEvaluationStatuses"]
     }
 
 
-def test_rules_found_before_an_interruption_stay_found(make_harness: MakeHarness) -> None:
+def test_findings_of_rules_before_an_interruption_are_kept(make_harness: MakeHarness) -> None:
     statuses = [
         {"RuleConfigurationName": "Overfit", "RuleEvaluationStatus": "IssuesFound"},
         {"RuleConfigurationName": "mine", "RuleEvaluationStatus": "Stopped"},
@@ -419,7 +419,7 @@ def test_rules_of_a_stopped_job_are_stopped(make_harness: MakeHarness) -> None:
     assert rules(harness) == {"Overfit": "Stopped"}
 
 
-def test_rules_of_a_job_that_never_ran(make_harness: MakeHarness) -> None:
+def test_rules_of_a_job_that_never_started(make_harness: MakeHarness) -> None:
     harness = make_harness(until_sigterm, max_parallel=1)
     start(harness, **RULES)
     harness.jobs.create(request("second", **RULES))
@@ -428,7 +428,7 @@ def test_rules_of_a_job_that_never_ran(make_harness: MakeHarness) -> None:
     assert waiting["DebugRuleEvaluationStatuses"][0]["RuleEvaluationStatus"] == "Stopped"
 
 
-def test_a_rules_file_that_is_gone_fails_the_download(make_harness: MakeHarness) -> None:
+def test_a_missing_rules_file_fails_the_download(make_harness: MakeHarness) -> None:
     harness = make_harness(good)
     own = {"rule_to_invoke": "Mine", "source_s3_uri": "s3://bucket/mine.py"}
     given = {**RULES["DebugRuleConfigurations"][0], "RuleParameters": own}
@@ -439,7 +439,7 @@ def test_a_rules_file_that_is_gone_fails_the_download(make_harness: MakeHarness)
     assert rules(harness) == {"Overfit": "Error"}
 
 
-def test_the_report_goes_where_aws_puts_it(make_harness: MakeHarness) -> None:
+def test_the_report_is_uploaded_to_the_location_of_aws(make_harness: MakeHarness) -> None:
     def work(spec: ContainerSpec, _say: Say, _sigterm: threading.Event) -> int:
         save(spec, "output/data/report/profiler-report.html")
         save(spec, "output/data/report/profiler-reports/BatchSize.json")
@@ -503,7 +503,7 @@ def test_a_spot_job_that_waits_too_long_is_stopped(make_harness: MakeHarness) ->
 def leave_behind(
     harness: TrainingHarness, *statuses: str, private: dict[str, Any] | None = None, **changes: Any
 ) -> None:
-    """A job in the state a killed server leaves: seconds apart, the last status a minute ago."""
+    """Store a job as a killed server would, with its last status a minute ago."""
     wanted = request(StoppingCondition={"MaxRuntimeInSeconds": 3600}, **changes)
     arn = harness.context.arn(Kind.TRAINING_JOB, "job")
     then = datetime.now(UTC) - timedelta(seconds=60 + 10 * len(statuses))
@@ -521,7 +521,7 @@ def leave_behind(
         os.utime(folder / name, (seconds, seconds))
 
 
-def test_a_job_of_a_killed_server_starts_again_with_its_checkpoints(
+def test_a_job_of_a_killed_server_restarts_from_its_checkpoints(
     make_harness: MakeHarness,
 ) -> None:
     seen: list[str] = []
@@ -562,7 +562,7 @@ def test_a_job_of_a_killed_server_starts_again_with_its_checkpoints(
 @pytest.mark.parametrize(
     ("statuses", "epoch"), [(("Pending", "Downloading"), "7"), (("Downloading", "Training"), "1")]
 )
-def test_a_restore_that_was_cut_short_is_done_again_but_none_follows_the_training(
+def test_an_interrupted_restore_is_repeated_only_before_training(
     statuses: tuple[str, ...], epoch: str, make_harness: MakeHarness
 ) -> None:
     seen: list[str] = []
@@ -579,7 +579,7 @@ def test_a_restore_that_was_cut_short_is_done_again_but_none_follows_the_trainin
     assert seen == [epoch]
 
 
-def test_what_was_said_when_nobody_listened_is_logged_and_measured_once(
+def test_lines_printed_while_no_server_ran_are_logged_and_measured_once(
     make_harness: MakeHarness,
 ) -> None:
     harness = make_harness(lambda *_: 0)
@@ -600,7 +600,7 @@ def test_what_was_said_when_nobody_listened_is_logged_and_measured_once(
     assert not said.exists()
 
 
-def test_time_without_a_machine_is_not_billed(make_harness: MakeHarness) -> None:
+def test_time_without_an_instance_is_not_billed(make_harness: MakeHarness) -> None:
     harness = make_harness(good)
     leave_behind(harness, "Pending", "Downloading", "Training", "Interrupted")
     harness.jobs.recover()
@@ -610,7 +610,7 @@ def test_time_without_a_machine_is_not_billed(make_harness: MakeHarness) -> None
 
 
 @pytest.mark.parametrize("statuses", [(), ("Pending",), ("Pending", "Downloading")])
-def test_a_job_that_had_not_begun_just_begins(
+def test_a_job_that_had_not_started_is_started(
     statuses: tuple[str, ...], make_harness: MakeHarness
 ) -> None:
     harness = make_harness(good)
@@ -620,7 +620,7 @@ def test_a_job_that_had_not_begun_just_begins(
     assert "Interrupted" not in harness.statuses()
 
 
-def test_an_upload_that_was_cut_short_is_done_again(make_harness: MakeHarness) -> None:
+def test_an_interrupted_upload_is_repeated(make_harness: MakeHarness) -> None:
     harness = make_harness(lambda *_: pytest.fail("it had ended"))
     ending = {"status": "Completed", "secondary": "Completed", "reason": None}
     leave_behind(
@@ -640,7 +640,7 @@ def test_a_job_that_was_being_stopped_is_stopped(make_harness: MakeHarness) -> N
     assert harness.objects.names() == ["out/job/output/model.tar.gz"]
 
 
-def test_a_job_whose_folder_is_gone_says_so(make_harness: MakeHarness) -> None:
+def test_a_job_without_its_folder_fails_with_a_reason(make_harness: MakeHarness) -> None:
     import shutil
 
     harness = make_harness(good)
@@ -653,7 +653,7 @@ def test_a_job_whose_folder_is_gone_says_so(make_harness: MakeHarness) -> None:
     assert body["FailureReason"].endswith("is missing")
 
 
-def test_a_job_that_was_killed_before_it_had_a_folder_just_begins(
+def test_a_job_killed_before_its_folder_existed_is_started(
     make_harness: MakeHarness,
 ) -> None:
     import shutil
@@ -665,7 +665,7 @@ def test_a_job_that_was_killed_before_it_had_a_folder_just_begins(
     assert harness.wait()["TrainingJobStatus"] == "Completed"
 
 
-def test_a_job_of_more_hosts_than_the_executor_runs_now_says_so(
+def test_a_job_with_more_hosts_than_the_executor_now_runs_fails_with_a_reason(
     make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harness = make_harness(good)
@@ -680,7 +680,7 @@ def test_a_job_of_more_hosts_than_the_executor_runs_now_says_so(
     assert engine(harness).specs == []
 
 
-def test_a_job_whose_image_is_gone_says_so(
+def test_a_job_without_its_image_fails_with_a_reason(
     make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harness = make_harness(good)
@@ -694,7 +694,7 @@ def test_a_job_whose_image_is_gone_says_so(
     assert "there is no image toy:latest" in harness.wait()["FailureReason"]
 
 
-def test_ended_jobs_are_left_alone(make_harness: MakeHarness) -> None:
+def test_ended_jobs_are_not_changed(make_harness: MakeHarness) -> None:
     harness = make_harness(good)
     before = harness.run()
     harness.jobs.recover()
@@ -711,7 +711,7 @@ def test_a_job_created_before_the_recovery_runs_once(make_harness: MakeHarness) 
     assert len(engine(harness).specs) == 1
 
 
-def test_a_server_that_goes_down_twice_keeps_waiting_jobs(make_harness: MakeHarness) -> None:
+def test_waiting_jobs_survive_two_restarts(make_harness: MakeHarness) -> None:
     harness = make_harness(until_sigterm, max_parallel=1)
     start(harness)
     harness.jobs.create(request("second"))
@@ -727,7 +727,7 @@ def test_a_server_that_goes_down_twice_keeps_waiting_jobs(make_harness: MakeHarn
     again.context.store.close()
 
 
-def test_what_the_regex_does_wrong_is_in_the_jobs_own_log(make_harness: MakeHarness) -> None:
+def test_problems_of_a_regex_are_in_the_jobs_log(make_harness: MakeHarness) -> None:
     def work(_spec: ContainerSpec, say: Say, _sigterm: threading.Event) -> int:
         say("x" * 60 + " y")
         return 0
@@ -741,7 +741,7 @@ def test_what_the_regex_does_wrong_is_in_the_jobs_own_log(make_harness: MakeHarn
     assert "berth: metric bad: its regular expression took over" in harness.logs.lines()[1]
 
 
-def test_a_metric_that_matched_nothing_is_named_in_the_log(
+def test_a_metric_without_a_match_is_named_in_the_log(
     tmp_path: Path, opened: list[TrainingHarness]
 ) -> None:
     harness = build(tmp_path, FakeExecutor(good))

@@ -1,4 +1,4 @@
-"""Training jobs in real containers: a network of hosts, no network, files that are the caller's."""
+"""Training jobs in real containers: a network of hosts, network isolation, and file ownership."""
 
 import os
 
@@ -14,7 +14,7 @@ pytestmark = [
 ]
 
 
-def test_two_hosts_without_a_way_out_train_and_leave_nothing(harness: TrainingHarness) -> None:
+def test_two_isolated_hosts_train_and_are_removed(harness: TrainingHarness) -> None:
     harness.objects.add("data/a", "1")
     harness.objects.add("data/b", "22")
     body = harness.run(
@@ -39,7 +39,7 @@ def test_two_hosts_without_a_way_out_train_and_leave_nothing(harness: TrainingHa
     assert harness.context.executor.reap() == []
 
 
-def test_jobs_share_the_warm_pools_cache(harness: TrainingHarness) -> None:
+def test_jobs_share_the_warm_pool_cache(harness: TrainingHarness) -> None:
     for name in ("one", "two"):
         body = harness.run(TrainingJobName=name, HyperParameters={"epochs": "1", "keep": name})
         assert body["TrainingJobStatus"] == "Completed", body.get("FailureReason")
@@ -50,7 +50,7 @@ def test_jobs_share_the_warm_pools_cache(harness: TrainingHarness) -> None:
     assert not list(harness.context.home.path.glob("jobs/*/*/*/sagemaker"))
 
 
-def test_two_hosts_that_fail_leave_nothing(harness: TrainingHarness) -> None:
+def test_two_failing_hosts_are_removed(harness: TrainingHarness) -> None:
     body = harness.run(
         ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 2},
         HyperParameters={"fail": "no such class: cat"},
@@ -59,7 +59,7 @@ def test_two_hosts_that_fail_leave_nothing(harness: TrainingHarness) -> None:
     assert harness.context.executor.reap() == []
 
 
-def test_a_command_the_image_lacks_fails_the_job(harness: TrainingHarness) -> None:
+def test_a_command_missing_from_the_image_fails_the_job(harness: TrainingHarness) -> None:
     algorithm = {**request()["AlgorithmSpecification"], "ContainerEntrypoint": ["no-such-command"]}
     body = harness.run(AlgorithmSpecification=algorithm)
     assert body["TrainingJobStatus"] == "Failed"
@@ -68,7 +68,7 @@ def test_a_command_the_image_lacks_fails_the_job(harness: TrainingHarness) -> No
     assert harness.context.executor.reap() == []
 
 
-def test_an_interrupted_job_goes_on_in_another_container(harness: TrainingHarness) -> None:
+def test_an_interrupted_job_resumes_in_another_container(harness: TrainingHarness) -> None:
     harness.jobs.create(request(hyperparameters={"epochs": "8", "seconds": "0.3"}))
     harness.wait_for_metrics(1)
     harness.jobs.shutdown()

@@ -20,7 +20,7 @@ process_only = pytest.mark.parametrize("toy_executor", ["process"], indirect=Tru
 
 @dataclass
 class Jobs:
-    """Transform jobs of a model `m`, and their outputs."""
+    """Transform jobs with a model `m`, and their outputs."""
 
     harness: HostingHarness
     runner: TransformJobs
@@ -54,7 +54,7 @@ class Jobs:
         return {name: self.harness.objects.read(BUCKET, name) for name in names}
 
     def posts(self) -> int:
-        """How many requests the containers got."""
+        """Return how many requests the containers received."""
         return sum("POST /invocations" in line for line in self.harness.logs.lines())
 
 
@@ -71,7 +71,7 @@ def jobs(tmp_path: Path, toy_executor: Executor) -> Iterator[Jobs]:
     harness.context.store.close()
 
 
-def test_every_object_is_answered_below_the_output_path(jobs: Jobs) -> None:
+def test_every_object_has_an_output_below_the_output_path(jobs: Jobs) -> None:
     jobs.harness.objects.add("in/a.txt", b"first")
     jobs.harness.objects.add("in/deep/b.txt", b"second")
     jobs.create(Tags=[{"Key": "team", "Value": "a"}])
@@ -97,7 +97,7 @@ def test_every_object_is_answered_below_the_output_path(jobs: Jobs) -> None:
 class TestSplitting:
     LINES = {"SplitType": "Line"}  # noqa: RUF012
 
-    def test_a_line_a_request_joined_by_lines(self, jobs: Jobs) -> None:
+    def test_one_line_per_request_assembled_by_lines(self, jobs: Jobs) -> None:
         jobs.harness.objects.add("in/a.csv", b"1\n2\n3\n")
         body = jobs.run(
             Input=self.LINES, Output={"AssembleWith": "Line"}, BatchStrategy="SingleRecord"
@@ -106,12 +106,12 @@ class TestSplitting:
         assert jobs.outputs() == {"out/a.csv.out": b"1\n2\n3\n"}
         jobs.harness.until(jobs.posts, lambda count: count == 3)
 
-    def test_without_assembly_answers_follow_each_other(self, jobs: Jobs) -> None:
+    def test_without_assembly_outputs_are_concatenated(self, jobs: Jobs) -> None:
         jobs.harness.objects.add("in/a.csv", b"1\n2\n3")
         jobs.run(Input=self.LINES, BatchStrategy="SingleRecord")
         assert jobs.outputs() == {"out/a.csv.out": b"123"}
 
-    def test_as_many_lines_as_fit(self, jobs: Jobs) -> None:
+    def test_a_request_has_as_many_lines_as_fit(self, jobs: Jobs) -> None:
         lines = [b"%d" % number * 300_000 for number in range(8)]
         jobs.harness.objects.add("in/a.csv", b"\n".join(lines))
         jobs.run(
@@ -153,7 +153,7 @@ class TestSplitting:
 
 @process_only
 class TestFailures:
-    def test_an_object_that_fails_is_named_and_the_others_go_on(self, jobs: Jobs) -> None:
+    def test_a_failing_object_is_named_and_the_others_continue(self, jobs: Jobs) -> None:
         jobs.harness.objects.add("in/a", b"status 415")
         jobs.harness.objects.add("in/b", b"good")
         body = jobs.run()
@@ -166,13 +166,13 @@ class TestFailures:
         assert any(f"{BUCKET}/in/a: ClientError: the" in line for line in jobs.harness.logs.lines())
         jobs.harness.until(jobs.posts, lambda count: count == 2)
 
-    def test_a_server_error_is_tried_again(self, jobs: Jobs) -> None:
+    def test_a_server_error_is_retried(self, jobs: Jobs) -> None:
         jobs.harness.objects.add("in/a", b"status 500")
         body = jobs.run(ModelClientConfig={"InvocationsMaxRetries": 2})
         assert body["FailureReason"].startswith(f"AlgorithmError: {BUCKET}/in/a: the container")
         jobs.harness.until(jobs.posts, lambda count: count == 3)
 
-    def test_too_large(self, jobs: Jobs) -> None:
+    def test_a_record_that_is_too_large(self, jobs: Jobs) -> None:
         jobs.harness.objects.add("in/a", b"x" * (1024**2 + 1))
         body = jobs.run(MaxPayloadInMB=1)
         assert "Too much data for max payload size of 1 MB" in body["FailureReason"]
@@ -184,14 +184,14 @@ class TestFailures:
         assert "Too much data" in body["FailureReason"]
         assert jobs.outputs() == {}
 
-    def test_too_slow(self, jobs: Jobs) -> None:
+    def test_a_response_that_takes_too_long(self, jobs: Jobs) -> None:
         jobs.harness.objects.add("in/a", b"sleep 3")
         body = jobs.run(
             ModelClientConfig={"InvocationsTimeoutInSeconds": 1, "InvocationsMaxRetries": 0}
         )
         assert f"AlgorithmError: {BUCKET}/in/a: no answer within 1 seconds" in body["FailureReason"]
 
-    def test_torn_gzip_and_no_input_and_a_broken_model(self, jobs: Jobs) -> None:
+    def test_truncated_gzip_missing_input_and_a_broken_model(self, jobs: Jobs) -> None:
         jobs.harness.objects.add("in/a", gzip.compress(b"x" * 1000)[:-9])
         body = jobs.run(Input={"CompressionType": "Gzip"})
         assert "it is not whole gzip data" in body["FailureReason"]
@@ -205,7 +205,7 @@ class TestFailures:
         assert reason.startswith("AlgorithmError: The primary container for the transform job did")
         assert "it is broken" in reason
 
-    def test_a_model_that_is_not_there(self, jobs: Jobs) -> None:
+    def test_a_missing_model(self, jobs: Jobs) -> None:
         with pytest.raises(ServiceError, match="Could not find model") as caught:
             jobs.create(model="none")
         assert caught.value.code == "ValidationException"
@@ -230,7 +230,7 @@ class TestEnds:
         with pytest.raises(ServiceError, match="Requested resource not found"):
             jobs.runner.stop("other")
 
-    def test_it_begins_again_with_the_server(self, jobs: Jobs) -> None:
+    def test_a_job_restarts_with_the_server(self, jobs: Jobs) -> None:
         for number in range(4):
             jobs.harness.objects.add(f"in/{number}", b"sleep 0.25")
         jobs.create()
@@ -244,7 +244,7 @@ class TestEnds:
         assert len(jobs.outputs()) == 4
         again.shutdown()
 
-    def test_a_container_that_dies_is_started_again(self, jobs: Jobs) -> None:
+    def test_a_dead_container_is_restarted(self, jobs: Jobs) -> None:
         jobs.harness.objects.add("in/a", b"die")
         jobs.harness.objects.add("in/b", b"good")
         body = jobs.run(MaxConcurrentTransforms=1, ModelClientConfig={"InvocationsMaxRetries": 3})

@@ -31,7 +31,7 @@ def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
 
 
 def score(hyperparameters: dict[str, str]) -> float:
-    """Best, and 1, at a rate of 0.01."""
+    """Return an objective with its maximum of 1 at a rate of 0.01."""
     return 1 - abs(math.log10(float(hyperparameters["rate"])) + 2) / 4
 
 
@@ -41,7 +41,7 @@ def learns(hyperparameters: dict[str, str]) -> FakeRun:
 
 
 def by_number(*acts: FakeRun) -> Callable[[dict[str, str]], FakeRun]:
-    """Trials, one after the other, do as they are told."""
+    """Run successive trials with these scripts."""
     left = list(acts)
     return lambda _: left.pop(0)
 
@@ -52,7 +52,7 @@ def counters(body: dict[str, Any]) -> dict[str, int]:
 
 
 def valid(body: dict[str, Any]) -> None:
-    """Describe's answer is one botocore knows."""
+    """Check Describe's response against botocore's model."""
     shape = (
         get_session()
         .get_service_model("sagemaker")
@@ -93,7 +93,7 @@ def test_a_tuning_job_runs_its_trials_and_shows_the_best(harness: Build, strateg
     assert {job.body["TuningJobArn"] for job in here.trials()} == {record.arn}
 
 
-def test_minimize_takes_the_lowest(harness: Build) -> None:
+def test_minimize_chooses_the_lowest(harness: Build) -> None:
     here = harness(by_number(FakeRun([0.5, 0.4]), FakeRun([0.9, 0.1]), FakeRun([0.0, 0.3])))
     here.tuning.create(tuning_request(jobs=3, direction="Minimize"))
     best = here.ended()["BestTrainingJob"]
@@ -147,7 +147,7 @@ def test_a_grid_is_covered_exactly(harness: Build, jobs: int | None) -> None:
     assert body["BestTrainingJob"]["TunedHyperParameters"]["rate"] == "0.01"
 
 
-def test_a_failed_trial_counts_and_the_others_go_on(harness: Build) -> None:
+def test_a_failed_trial_counts_and_the_others_continue(harness: Build) -> None:
     here = harness(
         by_number(
             FakeRun([0.9], "Failed", "AlgorithmError: exit code 1"),
@@ -178,7 +178,7 @@ def test_five_failures_and_no_success_end_the_tuning_job(harness: Build) -> None
     assert "BestTrainingJob" not in body
 
 
-def test_a_metric_never_seen_fails_with_what_was_seen_instead(harness: Build) -> None:
+def test_a_missing_metric_fails_with_the_last_log_lines(harness: Build) -> None:
     here = harness(lambda _: FakeRun([]))
     here.tuning.create(tuning_request(jobs=3))
     body = here.ended()
@@ -192,7 +192,7 @@ def test_a_metric_never_seen_fails_with_what_was_seen_instead(harness: Build) ->
     assert body["ObjectiveStatusCounters"]["Failed"] == 3
 
 
-def test_an_objective_that_ends_as_nan_is_none(harness: Build) -> None:
+def test_a_trial_whose_objective_ends_as_nan_is_never_the_best(harness: Build) -> None:
     here = harness(by_number(FakeRun([0.9, math.nan]), FakeRun([0.1])))
     here.tuning.create(tuning_request(jobs=2))
     body = here.ended()
@@ -212,7 +212,7 @@ def test_a_refused_training_job_fails_the_tuning_job(harness: Build) -> None:
     assert counters(body) == {}
 
 
-def test_a_taken_name_is_refused(harness: Build) -> None:
+def test_a_name_already_used_is_refused(harness: Build) -> None:
     here = harness(learns)
     here.tuning.create(tuning_request())
     with pytest.raises(Exists):
@@ -251,7 +251,7 @@ def test_completion_criteria(
     assert ("ConvergenceDetectedTime" in details) is ("ConvergenceDetected" in criteria)
 
 
-def test_a_target_reached_stops_what_runs(harness: Build) -> None:
+def test_reaching_the_target_stops_running_trials(harness: Build) -> None:
     here = harness(lambda each: FakeRun([0.9] if float(each["rate"]) > 0.01 else [0.1] * 10_000))
     here.training.pace = 0.005
     here.tuning.create(
@@ -285,7 +285,7 @@ def test_early_stopping_stops_trials_below_the_median(harness: Build) -> None:
     assert [number for number, each in enumerate(statuses) if each == "Stopped"] == [3, 5]
 
 
-def test_hyperband_stops_losers_at_rungs_and_everyone_at_the_end(harness: Build) -> None:
+def test_hyperband_stops_worse_trials_at_rungs_and_all_at_the_end(harness: Build) -> None:
     def script(hyperparameters: dict[str, str]) -> FakeRun:
         final = score(hyperparameters)
         return FakeRun([final] * 60)
@@ -355,7 +355,7 @@ def warm(kind: str, *parents: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ["IdenticalDataAndAlgorithm", "TransferLearning"])
-def test_warm_start_takes_over_what_fits(harness: Build, kind: str) -> None:
+def test_warm_start_reuses_matching_trials(harness: Build, kind: str) -> None:
     here = harness(learns)
     parent = parent_of(here)
     narrow = {
@@ -388,7 +388,7 @@ def test_warm_start_takes_over_what_fits(harness: Build, kind: str) -> None:
         assert overall["TuningJobName"] == ("parent", "warm")[values.index(max(values))]
 
 
-def test_after_a_transfer_each_job_is_measured_by_itself(
+def test_after_a_transfer_objectives_are_standardized_within_each_job(
     harness: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[list[float | None]] = []
@@ -411,7 +411,7 @@ def test_after_a_transfer_each_job_is_measured_by_itself(
     assert sorted(map(abs, filter(None, shown[2][6:]))) == pytest.approx([1, 1])
 
 
-def test_a_parents_static_hyperparameter_may_be_tuned_now(harness: Build) -> None:
+def test_a_static_hyperparameter_of_a_parent_may_be_tuned(harness: Build) -> None:
     here = harness(learns)
     parent_of(here)
     ranges = {

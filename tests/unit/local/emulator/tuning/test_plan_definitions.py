@@ -1,4 +1,4 @@
-"""Tuning jobs of several training job definitions, and the machines a definition asks for."""
+"""Tuning jobs with several training job definitions, and the instances of a definition."""
 
 import contextlib
 from collections import Counter
@@ -25,7 +25,7 @@ def harness(tmp_path: Path) -> Iterator[Build]:
 
 
 def several(strategy: str, ranges: dict[str, dict[str, Any]], **rest: Any) -> dict[str, Any]:
-    """A request with a definition for each of `ranges`; each emits an objective of its own."""
+    """Return a request with a definition for each of `ranges`, each with its own objective."""
     request = tuning_request(strategy=strategy, **rest)
     single, config = request.pop("TrainingJobDefinition"), request["HyperParameterTuningJobConfig"]
     del config["ParameterRanges"], config["HyperParameterTuningJobObjective"]
@@ -55,7 +55,7 @@ def good(_: dict[str, str]) -> FakeRun:
 
 
 @pytest.mark.parametrize("strategy", ["Random", "Bayesian", "Hyperband"])
-def test_definitions_take_turns_each_in_its_own_ranges(harness: Build, strategy: str) -> None:
+def test_definitions_alternate_and_keep_to_their_ranges(harness: Build, strategy: str) -> None:
     def script(hyperparameters: dict[str, str]) -> FakeRun:
         return FakeRun([1.0 if hyperparameters["who"] == "deep" else 0.5])
 
@@ -104,7 +104,9 @@ def test_early_stopping_compares_within_a_definition(harness: Build) -> None:
     assert Counter(each.body["TrainingJobStatus"] for each in made.trials()) == {"Completed": 10}
 
 
-def test_a_job_goes_on_with_its_definitions_after_a_restart(harness: Build, tmp_path: Path) -> None:
+def test_a_job_continues_with_its_definitions_after_a_restart(
+    harness: Build, tmp_path: Path
+) -> None:
     made = harness(good)
     ranges = {"deep": whole("layers", 2, 9), "wide": whole("width", 100, 200)}
     made.training.gate.clear()
@@ -144,7 +146,7 @@ def test_a_job_goes_on_with_its_definitions_after_a_restart(harness: Build, tmp_
         ),
     ],
 )
-def test_trials_get_the_tuning_jobs_own_machines(
+def test_trials_use_the_instances_of_the_tuning_job(
     harness: Build, own: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     made = harness(good)
@@ -155,7 +157,7 @@ def test_trials_get_the_tuning_jobs_own_machines(
     assert [each["ResourceConfig"] for each in made.training.requests] == [expected]
 
 
-def test_a_trial_without_the_objective_says_so(harness: Build) -> None:
+def test_a_trial_without_the_objective_reports_that(harness: Build) -> None:
     acts = [FakeRun([]), FakeRun([0.5])]
     made = harness(lambda _: acts.pop(0))
     made.tuning.create(tuning_request(jobs=2))

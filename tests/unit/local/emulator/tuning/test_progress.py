@@ -19,7 +19,7 @@ from tests.unit.local.emulator.tuning_harness import tuning_request
 
 
 def trials(*objectives: float | None) -> list[TuningTrial]:
-    """Completed trials; None is one that failed."""
+    """Return completed trials, and a failed one for each None."""
     return [
         TuningTrial(
             number,
@@ -54,13 +54,13 @@ def plan(**changes: object) -> TuningPlan:
         ("Maximize", [0.0, 0.001], 0),
     ],
 )
-def test_an_improvement_is_one_percent(
+def test_an_improvement_is_at_least_one_percent(
     direction: Direction, objectives: list[float | None], count: int
 ) -> None:
     assert not_improving(direction, trials(*objectives)) == count
 
 
-def test_trials_are_counted_in_the_order_they_ended() -> None:
+def test_trials_are_counted_in_the_order_of_their_ends() -> None:
     both = trials(0.9, 0.5)
     both[0].ended = 5.0
     assert not_improving("Maximize", both) == 0
@@ -74,7 +74,7 @@ def test_convergence_needs_ten_trials_and_half_of_all() -> None:
     assert converged("Maximize", trials(*rising, *[0.1] * 15))
 
 
-def test_the_best_is_the_first_of_equal_ones() -> None:
+def test_the_first_of_equal_trials_is_the_best() -> None:
     found = trials(None, 0.4, 0.6, 0.6, math.nan)
     assert best("Maximize", found) is found[2]
     assert best("Minimize", found) is found[1]
@@ -115,7 +115,7 @@ def test_verdicts() -> None:
     assert verdict(up, trials(0.49), 0) is verdict(down, trials(0.51), 0) is None
 
 
-def test_failures_say_what_a_person_can_act_on() -> None:
+def test_failure_reasons_are_actionable() -> None:
     def why(found: list[TuningTrial], lines: list[str]) -> str | None:
         return failure(
             plan(limits={"MaxRuntimeInSeconds": 300}),

@@ -33,7 +33,7 @@ def one(kind: str, low: Any, high: Any, scale: str | None) -> dict[str, Any]:
         ("ReverseLogarithmic", REVERSE),
     ],
 )
-def test_a_continuous_value_stays_in_its_range_and_reads_back(
+def test_a_continuous_value_stays_in_its_range_and_round_trips(
     scale: str | None, bounds: st.SearchStrategy[list[float]]
 ) -> None:
     @settings(deadline=None)
@@ -51,7 +51,7 @@ def test_a_continuous_value_stays_in_its_range_and_reads_back(
 
 
 @pytest.mark.parametrize(("scale", "bounds"), [("Linear", WHOLE), ("Logarithmic", COUNTS)])
-def test_an_integer_stays_in_its_range_and_reads_back(
+def test_an_integer_stays_in_its_range_and_round_trips(
     scale: str, bounds: st.SearchStrategy[list[int]]
 ) -> None:
     @settings(deadline=None)
@@ -68,8 +68,8 @@ def test_an_integer_stays_in_its_range_and_reads_back(
     holds()
 
 
-def test_categorical_values_pass_as_they_are_given() -> None:
-    """SDK v3 writes JSON into the values itself: quotes and all belong to them."""
+def test_categorical_values_are_passed_unchanged() -> None:
+    """SDK v3 writes JSON into the values, so the quotes belong to them."""
     values = ['"adam"', "32", "true", ""]
     space = parse({"CategoricalParameterRanges": [{"Name": "x", "Values": values}]})
     seen = {space.texts(randomly(space, 1, number))["x"] for number in range(60)}
@@ -90,7 +90,7 @@ def test_categorical_values_pass_as_they_are_given() -> None:
         ("Integer", "2", "4", "Logarithmic", "Logarithmic"),
     ],
 )
-def test_auto_takes_logarithms_over_two_orders_of_magnitude(
+def test_auto_scaling_is_logarithmic_above_two_orders_of_magnitude(
     kind: str, low: str, high: str, scale: str | None, expected: str
 ) -> None:
     (found,) = parse(one(kind, low, high, scale)).ranges
@@ -98,7 +98,7 @@ def test_auto_takes_logarithms_over_two_orders_of_magnitude(
     assert found.scale == expected
 
 
-def test_scales_spread_values_where_they_should() -> None:
+def test_scaling_types_distribute_values() -> None:
     """Half of all values lie below the scale's own middle."""
 
     def share_below(
@@ -116,7 +116,7 @@ def test_scales_spread_values_where_they_should() -> None:
     assert 0.4 < share_below(middle, "0.5", "0.9995", "ReverseLogarithmic") < 0.6
 
 
-def test_read_knows_what_a_range_does_not_hold() -> None:
+def test_read_recognises_values_outside_a_range() -> None:
     space = parse(
         {
             "IntegerParameterRanges": [{"Name": "n", "MinValue": "1", "MaxValue": "4"}],

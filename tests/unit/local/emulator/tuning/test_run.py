@@ -16,7 +16,7 @@ def learns(hyperparameters: dict[str, str]) -> FakeRun:
 
 
 def whole(path: Path, **changes: Any) -> list[dict[str, str]]:
-    """The trials of a job nobody interrupts."""
+    """Return the trials of an uninterrupted job."""
     path.mkdir()
     here = TuningHarness.build(path, learns)
     here.tuning.create(tuning_request(**changes))
@@ -27,7 +27,7 @@ def whole(path: Path, **changes: Any) -> list[dict[str, str]]:
 
 
 def interrupted(path: Path, finished: int, **changes: Any) -> None:
-    """A server that goes after `finished` trials, with the next ones running."""
+    """End a server after `finished` trials, with the next ones running."""
     path.mkdir()
     here = TuningHarness.build(path, learns)
     parallel = changes.get("parallel", 1)
@@ -52,7 +52,7 @@ def revived(path: Path) -> TuningHarness:
 
 
 def recovered_and_stopped(here: TuningHarness) -> dict[str, Any]:
-    """How the job ends when a recovered server stops its one running trial."""
+    """Return how the job ends when a recovered server stops its only running trial."""
     here.training.gate.clear()
     here.training.recover()
     here.tuning.recover()
@@ -90,7 +90,7 @@ def test_recovery_keeps_to_the_parallel_limit(tmp_path: Path) -> None:
     here.close()
 
 
-def test_shutdown_stops_nothing(tmp_path: Path) -> None:
+def test_shutdown_does_not_stop_jobs(tmp_path: Path) -> None:
     interrupted(tmp_path / "cut", 1, jobs=3)
     here = TuningHarness.build(tmp_path / "cut", learns)
     assert here.job()["HyperParameterTuningJobStatus"] == "InProgress"
@@ -99,8 +99,8 @@ def test_shutdown_stops_nothing(tmp_path: Path) -> None:
     here.close()
 
 
-def test_a_trial_that_was_planned_and_never_made_is_made(tmp_path: Path) -> None:
-    """Killed between the plan and the training job: same name, same hyperparameters."""
+def test_a_planned_trial_without_a_training_job_is_created(tmp_path: Path) -> None:
+    """The server was killed in between; name and hyperparameters stay the same."""
     expected = whole(tmp_path / "whole", jobs=4)
     interrupted(tmp_path / "cut", 2, jobs=4)
     here = TuningHarness.build(tmp_path / "cut", learns)
@@ -114,8 +114,8 @@ def test_a_trial_that_was_planned_and_never_made_is_made(tmp_path: Path) -> None
     here.close()
 
 
-def test_a_trial_the_old_server_took_with_it_runs_again(tmp_path: Path) -> None:
-    """Its training job could not go on: another one gets its point, on top of the limit."""
+def test_a_trial_lost_with_the_old_server_is_repeated(tmp_path: Path) -> None:
+    """Its training job could not resume; another one repeats its values, beyond the limit."""
     expected = whole(tmp_path / "whole", jobs=4)
     interrupted(tmp_path / "cut", 2, jobs=4)
     here = TuningHarness.build(tmp_path / "cut", learns)
@@ -144,7 +144,7 @@ def change_private(here: TuningHarness, change: Callable[[dict[str, Any]], None]
     here.context.store.update(Kind.TUNING_JOB, "job", apply)
 
 
-def test_a_stop_survives_the_server(tmp_path: Path) -> None:
+def test_a_stop_survives_a_restart(tmp_path: Path) -> None:
     interrupted(tmp_path / "cut", 1, jobs=5)
     here = TuningHarness.build(tmp_path / "cut", learns)
     here.tuning.stop("job")
@@ -155,7 +155,7 @@ def test_a_stop_survives_the_server(tmp_path: Path) -> None:
     here.close()
 
 
-def test_the_time_limit_counts_all_servers_together(tmp_path: Path) -> None:
+def test_the_time_limit_includes_time_before_restarts(tmp_path: Path) -> None:
     interrupted(tmp_path / "cut", 1, jobs=5, limits={"MaxRuntimeInSeconds": 120})
     here = TuningHarness.build(tmp_path / "cut", learns)
     change_private(here, lambda private: private.update(seconds=119.9))
@@ -176,7 +176,7 @@ def test_a_time_limit_before_any_objective_is_a_failure(tmp_path: Path) -> None:
     here.close()
 
 
-def test_an_error_of_our_own_ends_the_job_and_stops_its_trials(
+def test_an_internal_error_ends_the_job_and_stops_its_trials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = TuningHarness.build(tmp_path, learns)

@@ -41,15 +41,15 @@ def search(seed: int, trials: int = 24) -> list[Known]:
     return known
 
 
-def test_the_estimator_finds_better_points_than_chance() -> None:
+def test_the_estimator_finds_better_points_than_random_search() -> None:
     chance = [min(loss(randomly(SPACE, seed, n)) for n in range(24)) for seed in range(10)]
     found = [min(each.objective or 0.0 for each in search(seed)) for seed in range(10)]
-    # Four seeds were too few: processors round apart, and one search of four is unlucky.
+    # Four seeds are too few: processors round differently, and one search of four may be unlucky.
     assert sum(found) < 0.7 * sum(chance)
     assert statistics.median(found) < statistics.median(chance)
 
 
-def test_maximize_is_minimize_turned_round() -> None:
+def test_maximize_is_minimize_with_the_sign_reversed() -> None:
     down: list[Known] = []
     up: list[Known] = []
     for number in range(12):
@@ -60,7 +60,7 @@ def test_maximize_is_minimize_turned_round() -> None:
         up.append(Known(high, "complete", -loss(high)))
 
 
-def test_a_seed_gives_the_same_trials_again_and_another_gives_others() -> None:
+def test_a_seed_repeats_the_trials_and_another_changes_them() -> None:
     assert search(5, 10) == search(5, 10)
     assert search(5, 10) != search(6, 10)
     assert randomly(SPACE, 5, 1) == randomly(SPACE, 5, 1)
@@ -68,7 +68,7 @@ def test_a_seed_gives_the_same_trials_again_and_another_gives_others() -> None:
     assert randomly(SPACE, 5, 1) != randomly(SPACE, 6, 1)
 
 
-def test_every_kind_of_earlier_trial_is_taken() -> None:
+def test_every_kind_of_earlier_trial_is_accepted() -> None:
     known = [
         Known(randomly(SPACE, 1, 0), "running"),
         Known(randomly(SPACE, 1, 1), "failed"),
@@ -83,7 +83,7 @@ def test_every_kind_of_earlier_trial_is_taken() -> None:
     assert SPACE.read(SPACE.texts(values)) == values
 
 
-def test_a_small_space_is_walked_before_a_point_comes_again() -> None:
+def test_all_points_of_a_small_space_are_tried_before_one_is_repeated() -> None:
     known: list[Known] = []
     for number in range(6):
         values = bayesian(SMALL, "Minimize", 2, number, known)
@@ -92,7 +92,7 @@ def test_a_small_space_is_walked_before_a_point_comes_again() -> None:
     assert str(bayesian(SMALL, "Minimize", 2, 6, known)["x"]) in "abcdef"
 
 
-def test_the_grid_is_every_combination_once() -> None:
+def test_the_grid_has_every_combination_once() -> None:
     space = Space(
         parse(
             {
@@ -107,7 +107,7 @@ def test_the_grid_is_every_combination_once() -> None:
     assert points == [(x, y) for x in "ab" for y in "123"]
 
 
-def test_standardized_objectives_compare_across_data() -> None:
+def test_standardized_objectives_are_comparable_between_data_sets() -> None:
     values = randomly(SPACE, 1, 0)
     found = standardized(
         [

@@ -30,7 +30,7 @@ def test_a_trial_below_the_median_of_running_averages_is_stopped(
     assert below_median("Minimize", [-value for value in reports], turned) is stopped
 
 
-def test_the_median_needs_enough_trials_that_came_so_far() -> None:
+def test_the_median_needs_enough_trials_at_the_same_step() -> None:
     assert not below_median("Maximize", [0.0], ENDED[: MEDIAN_TRIALS - 1])
     assert not below_median("Maximize", [0.0, 0.0, 0.0], [*ENDED[:2], [0.9, 0.9]])
     assert not below_median("Maximize", [0.0], [*ENDED[:2], [math.nan]])
@@ -45,7 +45,7 @@ def test_brackets_and_rungs() -> None:
     assert Hyperband(5, 5).rungs(0) == []
 
 
-def test_brackets_hold_as_many_trials_as_the_paper_gives_them() -> None:
+def test_brackets_have_the_numbers_of_trials_of_the_paper() -> None:
     bands = Hyperband(1, 27)
     sizes = [sum(bands.bracket(number) == each for number in range(49)) for each in range(4)]
     assert sizes == [27, 12, 6, 4]
@@ -54,7 +54,7 @@ def test_brackets_hold_as_many_trials_as_the_paper_gives_them() -> None:
     ]
 
 
-def test_a_rung_lets_the_best_third_go_on() -> None:
+def test_a_rung_lets_the_best_third_continue() -> None:
     bands = Hyperband(1, 9)
     others = {number: [float(number)] for number in range(1, 6)}
     assert not bands.loses("Maximize", 0, [4.5], others)
@@ -63,7 +63,7 @@ def test_a_rung_lets_the_best_third_go_on() -> None:
     assert bands.loses("Minimize", 0, [2.5], others)
 
 
-def test_only_the_first_and_better_ones_pass_while_few_have_come() -> None:
+def test_at_first_only_the_best_trials_pass_a_rung() -> None:
     bands = Hyperband(1, 9)
     assert not bands.loses("Maximize", 0, [0.1], {})
     assert not bands.loses("Maximize", 1, [0.2], {0: [0.1]})
@@ -71,7 +71,7 @@ def test_only_the_first_and_better_ones_pass_while_few_have_come() -> None:
     assert bands.loses("Maximize", 0, [math.nan], {})
 
 
-def test_trials_are_compared_at_rungs_only_and_within_their_bracket() -> None:
+def test_trials_are_compared_only_at_rungs_and_within_their_bracket() -> None:
     bands = Hyperband(1, 9)
     winners = {1: [9.0, 9.0, 9.0]}
     assert bands.loses("Maximize", 0, [1.0], winners)

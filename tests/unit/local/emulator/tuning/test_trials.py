@@ -66,7 +66,7 @@ def test_every_field_of_the_definition_reaches_the_training_job() -> None:
 
 
 def test_no_field_of_the_definition_is_forgotten() -> None:
-    """What the API's model knows is copied, turned into something else, or refused before."""
+    """Every member in the API's model is copied, converted, or refused earlier."""
     handled = {
         "DefinitionName",
         "TuningObjective",
@@ -92,7 +92,7 @@ def test_a_request_shares_nothing_with_the_next() -> None:
     )
 
 
-def test_names_are_sagemakers() -> None:
+def test_names_have_sagemakers_format() -> None:
     name = "a" * 32
     plan = read(tuning_request(name))
     names = [fresh(plan, number, number, {}).name for number in (0, 41, 1041)]
@@ -103,12 +103,12 @@ def test_names_are_sagemakers() -> None:
     assert max(len(each) for each in names) <= 63
 
 
-def test_a_trial_is_the_same_after_json() -> None:
+def test_a_trial_round_trips_through_json() -> None:
     trial = TuningTrial(3, "n", dict(VALUES), "Stopped", "median", [0.5, 0.25], False, 12.5)
     assert load(json.loads(json.dumps([trial.stored()]))) == [trial]
 
 
-def test_what_the_search_learns() -> None:
+def test_the_objective_that_the_search_uses() -> None:
     def known(status: str | None, stopped_by: str | None = None, *reports: float) -> object:
         trial = TuningTrial(0, "n", {}, status, stopped_by, list(reports))  # type: ignore[arg-type]
         return trial.known().state, trial.objective, trial.objective_status
@@ -124,7 +124,7 @@ def test_what_the_search_learns() -> None:
     assert known("Completed", None, float("inf")) == ("failed", None, "Failed")
 
 
-def test_summaries_are_the_apis() -> None:
+def test_summaries_have_the_apis_shape() -> None:
     plan = read(tuning_request(definition={"DefinitionName": "toy"}))
     now = datetime.now(UTC)
     job = Record(

@@ -86,7 +86,7 @@ def test_trials_are_training_jobs(harness: TrainingHarness, tuning: TuningJobs) 
         assert harness.objects.names(archive) == [archive]
 
 
-def test_a_trial_out_of_its_bracket_gets_a_sigterm(
+def test_a_trial_stopped_by_its_bracket_gets_sigterm(
     harness: TrainingHarness, tuning: TuningJobs
 ) -> None:
     tune(
@@ -105,7 +105,9 @@ def test_a_trial_out_of_its_bracket_gets_a_sigterm(
     assert harness.logs.lines().count("toy: SIGTERM") == 3
 
 
-def test_a_silent_container_is_quoted(harness: TrainingHarness, tuning: TuningJobs) -> None:
+def test_the_log_of_a_container_without_the_metric_is_quoted(
+    harness: TrainingHarness, tuning: TuningJobs
+) -> None:
     tune(tuning, static={"epochs": "1", "seconds": "0.01", "silent": "1"}, jobs=2, parallel=2)
     reason = ended(harness)["FailureReason"]
     assert METRIC in reason
@@ -113,7 +115,7 @@ def test_a_silent_container_is_quoted(harness: TrainingHarness, tuning: TuningJo
     assert "toy: done" in reason
 
 
-def test_a_tuning_job_goes_on_after_its_server_went(
+def test_a_tuning_job_continues_after_its_server_ended(
     harness: TrainingHarness, tuning: TuningJobs
 ) -> None:
     tune(tuning, static={"epochs": "6", "seconds": "0.1"}, jobs=4, parallel=2)

@@ -31,7 +31,7 @@ Fill = Callable[[str], Callable[..., list[str]]]
 
 @pytest.fixture
 def fill(client: Any, context: Context) -> Fill:
-    """Three resources, b the oldest; returns a function that lists their names."""
+    """Create three resources, b the oldest; return a function that lists their names."""
 
     def make(method: str) -> Callable[..., list[str]]:
         kind, prefix, items = LISTS[method]
@@ -100,7 +100,7 @@ def test_filters(fill: Fill, method: str) -> None:
 
 
 @pytest.mark.parametrize("method", [name for name in LISTS if name not in WITHOUT_STATUS])
-def test_when_it_last_changed(fill: Fill, context: Context, method: str) -> None:
+def test_by_last_modified_time(fill: Fill, context: Context, method: str) -> None:
     names = fill(method)
     kind = LISTS[method][0]
     before = context.store.get(kind, "a-2").modified
@@ -129,7 +129,7 @@ def test_a_token_of_another_request(fill: Fill, client: Any) -> None:
         assert "NextToken" in caught.value.response["Error"]["Message"]
 
 
-def test_there_are_no_warm_pools(fill: Fill) -> None:
+def test_no_job_has_a_warm_pool(fill: Fill) -> None:
     assert fill("list_training_jobs")(WarmPoolStatusEquals="Available") == []
 
 
@@ -142,7 +142,7 @@ def test_a_tuning_jobs_summary_repeats_its_limits(fill: Fill, client: Any) -> No
 
 @pytest.fixture
 def trials(client: Any, context: Services, valid: Any) -> str:
-    """A tuning job with three trials, and a training job that is none of its."""
+    """Create a tuning job with three trials, and an unrelated training job."""
     client.create_hyper_parameter_tuning_job(**valid("create_hyper_parameter_tuning_job"))
     arn = context.arn(Kind.TUNING_JOB, "tune")
     for name, status, value in (

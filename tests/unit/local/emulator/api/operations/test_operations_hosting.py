@@ -25,7 +25,7 @@ def error(client: Any, method: str, **request: Any) -> dict[str, str]:
     return found
 
 
-def test_a_models_life(client: Any, valid: Any) -> None:
+def test_a_model_is_created_described_and_deleted(client: Any, valid: Any) -> None:
     request = valid("create_model", Tags=[{"Key": "a", "Value": "b"}])
     arn = client.create_model(**request)["ModelArn"]
     assert arn == f"{ARN}:model/model"
@@ -41,7 +41,9 @@ def test_a_models_life(client: Any, valid: Any) -> None:
         }
 
 
-def test_an_endpoints_life(served: Any, context: Services, valid: Any) -> None:
+def test_an_endpoint_is_created_updated_and_deleted(
+    served: Any, context: Services, valid: Any
+) -> None:
     described = served.describe_endpoint_config(EndpointConfigName="config")
     assert described["ProductionVariants"][0]["InitialVariantWeight"] == 1
     assert served.describe_endpoint(EndpointName="endpoint")["EndpointStatus"] == "InService"
@@ -53,7 +55,7 @@ def test_an_endpoints_life(served: Any, context: Services, valid: Any) -> None:
     )
     runner: Any = context.endpoints
     assert [request["EndpointName"] for request in runner.updated] == ["endpoint"] * 2
-    # What an endpoint uses may be deleted while it serves, as on AWS.
+    # As on AWS, an endpoint's configuration and model may be deleted while it is in service.
     served.delete_model(ModelName="model")
     served.delete_endpoint_config(EndpointConfigName="config")
     served.delete_endpoint(EndpointName="endpoint")
@@ -84,7 +86,7 @@ def test_an_endpoints_life(served: Any, context: Services, valid: Any) -> None:
         ("create_endpoint", "endpoint", "endpoint/endpoint"),
     ],
 )
-def test_a_name_is_good_once(
+def test_a_name_can_be_used_once(
     served: Any, refused: Refused, method: str, what: str, arn: str
 ) -> None:
     assert refused(method) == f'Cannot create already existing {what} "{ARN}:{arn}".'
@@ -169,7 +171,7 @@ def test_models_that_are_refused(
     assert context.store.every(Kind.MODEL) == []
 
 
-def test_where_a_models_data_may_lie(client: Any, valid: Any, tmp_path: Path) -> None:
+def test_allowed_locations_of_model_data(client: Any, valid: Any, tmp_path: Path) -> None:
     archive = tmp_path / "model.tar.gz"
     archive.touch()
     changes: list[dict[str, Any]] = [
@@ -314,7 +316,7 @@ def test_endpoints_that_are_refused(served: Any, refused: Refused) -> None:
         {"AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://out/a"}}},
     ],
 )
-def test_several_models_are_served_in_real_time_by_instances(
+def test_multi_model_containers_need_a_real_time_endpoint_on_instances(
     client: Any, valid: Any, changes: dict[str, Any]
 ) -> None:
     client.create_model(**valid("create_model", MANY))

@@ -30,7 +30,7 @@ def test_from_create_to_stop(client: Any, context: Context, valid: Any) -> None:
 
 
 @pytest.mark.parametrize("method", ["describe_transform_job", "stop_transform_job"])
-def test_a_job_that_is_not_there(client: Any, method: str) -> None:
+def test_a_missing_job(client: Any, method: str) -> None:
     with pytest.raises(client.exceptions.ClientError) as caught:
         getattr(client, method)(TransformJobName="nowhere")
     assert caught.value.response["Error"] == {
@@ -51,7 +51,7 @@ def test_a_job_that_is_not_there(client: Any, method: str) -> None:
         {f"{SOURCE}.S3DataType": "ManifestFile", f"{SOURCE}.S3Uri": "s3://data/train/a.png"},
     ],
 )
-def test_what_is_accepted(client: Any, valid: Any, changes: dict[str, Any]) -> None:
+def test_valid_requests_are_accepted(client: Any, valid: Any, changes: dict[str, Any]) -> None:
     client.create_transform_job(**valid(CREATE, changes))
 
 
@@ -79,20 +79,20 @@ def test_what_is_accepted(client: Any, valid: Any, changes: dict[str, Any]) -> N
         ({"TransformResources.InstanceCount": 0}, "greater than or equal to 1"),
     ],
 )
-def test_what_is_refused(
+def test_invalid_requests_are_refused(
     refused: Refused, context: Context, changes: dict[str, Any], expected: str
 ) -> None:
     assert expected in refused(CREATE, changes)
     assert context.store.every(Kind.TRANSFORM_JOB) == []
 
 
-def test_more_hosts_than_there_are(refused: Refused) -> None:
+def test_more_hosts_than_the_executor_has(refused: Refused) -> None:
     changes = {"TransformResources.InstanceCount": 2}
     message = refused(CREATE, changes, "ResourceLimitExceeded")
     assert message == "TransformResources.InstanceCount is 2; the executor process has 1."
 
 
-def test_several_models_transform_nothing(client: Any, valid: Any) -> None:
+def test_multi_model_containers_cannot_transform(client: Any, valid: Any) -> None:
     several = {
         "PrimaryContainer.Mode": "MultiModel",
         "PrimaryContainer.ModelDataUrl": "s3://data/model/",

@@ -79,12 +79,12 @@ def end(context: Context, name: str, status: str = "Completed") -> None:
         "list_training_jobs_for_hyper_parameter_tuning_job",
     ],
 )
-def test_a_job_that_is_not_there(client: Any, method: str) -> None:
+def test_a_missing_job(client: Any, method: str) -> None:
     with pytest.raises(client.exceptions.ResourceNotFound, match="Requested resource not found"):
         getattr(client, method)(HyperParameterTuningJobName="nowhere")
 
 
-def test_a_name_is_good_once(client: Any, valid: Any) -> None:
+def test_a_name_can_be_used_once(client: Any, valid: Any) -> None:
     client.create_hyper_parameter_tuning_job(**valid(CREATE))
     with pytest.raises(client.exceptions.ResourceInUse, match="name tune already exists. Choose"):
         client.create_hyper_parameter_tuning_job(**valid(CREATE))
@@ -115,7 +115,7 @@ ACCEPTED: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("changes", ACCEPTED, ids=range(len(ACCEPTED)))
-def test_what_is_accepted(client: Any, valid: Any, changes: dict[str, Any]) -> None:
+def test_valid_requests_are_accepted(client: Any, valid: Any, changes: dict[str, Any]) -> None:
     client.create_hyper_parameter_tuning_job(**valid(CREATE, changes))
 
 
@@ -201,7 +201,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {f"{DEFINITION}.StaticHyperParameters": {f"h{n}": "1" for n in range(100)}},
         "have 101 hyperparameters; expected at most 100",
     ),
-    # What training jobs are refused for too.
+    # Errors of training jobs.
     ({f"{METRICS}.0.Regex": "("}, f"{METRICS}: the Regex '('"),
     ({f"{DEFINITION}.AlgorithmSpecification.TrainingImage": "no:where"}, "the image no:where"),
     ({f"{DEFINITION}.AlgorithmSpecification.TrainingInputMode": "Pipe"}, "'Pipe' is not supported"),
@@ -223,7 +223,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"Tags": [{"Key": "berth:interrupt-after", "Value": "5"}]},
         "without EnableManagedSpotTraining",
     ),
-    # What is not here.
+    # Features that the local SageMaker lacks.
     ({"Autotune": {"Mode": "Enabled"}}, "Autotune is not supported"),
     ({"Autotune": {"Mode": "Enabled"}}, "give HyperParameterTuningJobConfig.ParameterRanges"),
     (
@@ -249,7 +249,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(
     ("changes", "expected"), REFUSED, ids=[expected[:40] for _, expected in REFUSED]
 )
-def test_what_is_refused(
+def test_invalid_requests_are_refused(
     refused: Refused, context: Context, changes: dict[str, Any], expected: str
 ) -> None:
     assert expected in refused(CREATE, changes)
@@ -271,7 +271,9 @@ def test_what_is_refused(
         ),
     ],
 )
-def test_more_than_there_may_be(refused: Refused, changes: dict[str, Any], expected: str) -> None:
+def test_requests_above_the_limits_are_refused(
+    refused: Refused, changes: dict[str, Any], expected: str
+) -> None:
     assert expected in refused(CREATE, changes, "ResourceLimitExceeded")
 
 
@@ -287,7 +289,7 @@ def warm(*names: str, kind: str = "IdenticalDataAndAlgorithm") -> dict[str, Any]
     return {"WarmStartConfig": {"ParentHyperParameterTuningJobs": parents, "WarmStartType": kind}}
 
 
-def test_a_warm_start(client: Any, context: Context, valid: Any, parent: str) -> None:
+def test_a_warm_start_is_accepted(client: Any, context: Context, valid: Any, parent: str) -> None:
     context.store.update(
         Kind.TUNING_JOB,
         parent,
@@ -334,7 +336,7 @@ def test_a_warm_start(client: Any, context: Context, valid: Any, parent: str) ->
         ({**warm("parent"), f"{DEFINITION}.InputDataConfig": ...}, "had another InputDataConfig"),
     ],
 )
-def test_parents_that_cannot_be(
+def test_invalid_parents_are_refused(
     refused: Refused, parent: str, changes: dict[str, Any], expected: str
 ) -> None:
     assert expected in refused(CREATE, changes)
@@ -378,13 +380,15 @@ NO_RESOURCES = {f"{DEFINITION}.ResourceConfig": ...}
         },
     ],
 )
-def test_a_tuning_jobs_own_machines(client: Any, valid: Any, machines: dict[str, Any]) -> None:
+def test_instances_of_the_tuning_job_itself(
+    client: Any, valid: Any, machines: dict[str, Any]
+) -> None:
     request = valid(CREATE, {**NO_RESOURCES, OWN: machines})
     client.create_hyper_parameter_tuning_job(**request)
     described = client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="tune")
     assert described[DEFINITION]["HyperParameterTuningResourceConfig"] == machines
     first = machines.get("InstanceConfigs", [machines])[0]
-    # SDK v2 sends machines of the tuning job's own, and reads ResourceConfig as it attaches to one.
+    # SDK v2 sends the tuning job's own instances, and reads ResourceConfig when it attaches.
     assert described[DEFINITION]["ResourceConfig"].items() >= first.items()
 
 
@@ -413,20 +417,20 @@ def test_a_tuning_jobs_own_machines(client: Any, valid: Any, machines: dict[str,
         ),
     ],
 )
-def test_machines_that_are_refused(
+def test_invalid_instances_are_refused(
     refused: Refused, changes: dict[str, Any], expected: str
 ) -> None:
     assert expected in refused(CREATE, changes)
 
 
-def test_machines_that_are_too_many(refused: Refused) -> None:
+def test_too_many_instances_are_refused(refused: Refused) -> None:
     changes = {**NO_RESOURCES, OWN: {"InstanceConfigs": [{**ONE, "InstanceCount": 3}]}}
     found = refused(CREATE, changes, "ResourceLimitExceeded")
     assert "HyperParameterTuningResourceConfig.InstanceCount is 3" in found
 
 
 def several(**changes: dict[str, Any]) -> dict[str, Any]:
-    """The valid request as one of two definitions; `first` and `second` change them."""
+    """Return the valid request with two definitions, changed by `first` and `second`."""
     definitions = []
     for name in ("first", "second"):
         own = {
@@ -497,7 +501,7 @@ def test_several_definitions_that_are_refused(
 
 
 @pytest.mark.parametrize("epochs", ["9", '"9"', " 9 "])
-def test_hyperbands_resource_may_be_quoted(client: Any, valid: Any, epochs: str) -> None:
+def test_the_resource_of_hyperband_may_be_quoted(client: Any, valid: Any, epochs: str) -> None:
     changes = {
         f"{CONFIG}.Strategy": "Hyperband",
         f"{DEFINITION}.StaticHyperParameters": {"epochs": epochs},

@@ -15,7 +15,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 @pytest.fixture
 def jobs(client: Any, context: Context, valid: Any) -> Any:
-    """Three training jobs: a Completed (0.9), b Failed (no metric), c Completed (0.95)."""
+    """Create three training jobs: a Completed (0.9), b Failed (no metric), c Completed (0.95)."""
     values = (
         ("a", "red", "Completed", 0.9, {"epochs": "3", "lr": "0.01", "arch": "resnet18"}),
         ("b", "blue", "Failed", None, {"epochs": "12", "lr": "0.5", "arch": "resnet50"}),
@@ -43,7 +43,7 @@ def jobs(client: Any, context: Context, valid: Any) -> Any:
 
 @pytest.fixture
 def find(jobs: Any) -> Find:
-    """The names of the training jobs that satisfy filters, oldest first."""
+    """Return the names of the training jobs that satisfy filters, oldest first."""
 
     def ask(*filters: tuple[str, ...], **rest: Any) -> list[str]:
         members = ("Name", "Operator", "Value")
@@ -100,7 +100,7 @@ def test_one_filter(find: Find, filters: tuple[str, ...], expected: str) -> None
     assert "".join(find(filters)) == expected
 
 
-def test_an_operator_left_out_is_equals(jobs: Any) -> None:
+def test_the_default_operator_is_equals(jobs: Any) -> None:
     answer = jobs.search(
         Resource="TrainingJob",
         SearchExpression={"Filters": [{"Name": "TrainingJobName", "Value": "c"}]},
@@ -156,7 +156,7 @@ def test_pages_and_orders(jobs: Any) -> None:
     assert names(SortBy="Tags.team.name", SortOrder="Ascending") == ["b", "a", "c"]
 
 
-def test_what_a_result_holds(jobs: Any) -> None:
+def test_the_contents_of_a_result(jobs: Any) -> None:
     [found] = jobs.search(
         Resource="TrainingJob",
         SearchExpression={"Filters": [{"Name": "Metrics.val:acc", "Value": "0.9"}]},
@@ -167,7 +167,7 @@ def test_what_a_result_holds(jobs: Any) -> None:
     assert job["HyperParameters"]["arch"] == "resnet18"
 
 
-def test_every_resource_there_is(served: Any, valid: Any) -> None:
+def test_every_type_of_resource(served: Any, valid: Any) -> None:
     def found(resource: str, name: str, value: str) -> list[dict[str, Any]]:
         expression = {"Filters": [{"Name": name, "Operator": "Equals", "Value": value}]}
         answer = served.search(Resource=resource, SearchExpression=expression)
@@ -237,7 +237,9 @@ NAME = {"Name": "TrainingJobName", "Operator": "Contains", "Value": "a"}
         ),
     ],
 )
-def test_what_is_refused(unchecked: Any, changes: dict[str, Any], expected: str) -> None:
+def test_invalid_requests_are_refused(
+    unchecked: Any, changes: dict[str, Any], expected: str
+) -> None:
     with pytest.raises(unchecked.exceptions.ClientError) as caught:
         unchecked.search(**{"Resource": "TrainingJob", **changes})
     assert caught.value.response["Error"]["Code"] == "ValidationException"

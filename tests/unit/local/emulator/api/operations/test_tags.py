@@ -14,7 +14,7 @@ def arn(client: Any, valid: Any) -> str:
     return found
 
 
-def test_tags_come_and_go(client: Any, arn: str) -> None:
+def test_tags_are_added_and_deleted(client: Any, arn: str) -> None:
     added = client.add_tags(
         ResourceArn=arn, Tags=[{"Key": "team", "Value": "b"}, {"Key": "äöü 1", "Value": ""}]
     )
@@ -23,7 +23,7 @@ def test_tags_come_and_go(client: Any, arn: str) -> None:
     assert pairs(client.list_tags(ResourceArn=arn)["Tags"]) == {"äöü 1": ""}
 
 
-def test_only_a_spot_job_is_interrupted(client: Any, arn: str, valid: Any) -> None:
+def test_only_a_spot_job_takes_the_interruption_tag(client: Any, arn: str, valid: Any) -> None:
     rehearsal = [{"Key": "berth:interrupt-after", "Value": "1"}]
     with pytest.raises(client.exceptions.ClientError, match="EnableManagedSpotTraining"):
         client.add_tags(ResourceArn=arn, Tags=rehearsal)
@@ -38,7 +38,7 @@ def test_only_a_spot_job_is_interrupted(client: Any, arn: str, valid: Any) -> No
     assert pairs(added["Tags"]) == {"berth:interrupt-after": "1"}
 
 
-def test_a_resource_has_fifty(client: Any, arn: str) -> None:
+def test_a_resource_has_at_most_fifty_tags(client: Any, arn: str) -> None:
     many = [{"Key": f"k{n:02}", "Value": str(n)} for n in range(49)]
     client.add_tags(ResourceArn=arn, Tags=many)
     client.add_tags(ResourceArn=arn, Tags=many[:1])
@@ -56,7 +56,7 @@ def test_a_resource_has_fifty(client: Any, arn: str) -> None:
         ("add_tags", {"Tags": [{"Key": "a", "Value": "b"}]}),
     ],
 )
-def test_a_resource_that_is_not_there(client: Any, method: str, more: dict[str, Any]) -> None:
+def test_a_missing_resource(client: Any, method: str, more: dict[str, Any]) -> None:
     arn = "arn:aws:sagemaker:us-east-1:123456789012:model/none"
     with pytest.raises(client.exceptions.ClientError) as caught:
         getattr(client, method)(ResourceArn=arn, **more)

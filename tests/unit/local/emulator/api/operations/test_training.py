@@ -54,7 +54,7 @@ def test_from_create_to_delete(client: Any, context: Context, valid: Any) -> Non
     client.create_training_job(**valid("create_training_job"))
 
 
-def test_a_name_is_good_once(unchecked: Any, valid: Any) -> None:
+def test_a_name_can_be_used_once(unchecked: Any, valid: Any) -> None:
     unchecked.create_training_job(**valid("create_training_job"))
     with pytest.raises(unchecked.exceptions.ResourceInUse) as caught:
         unchecked.create_training_job(**valid("create_training_job"))
@@ -67,7 +67,7 @@ def test_a_name_is_good_once(unchecked: Any, valid: Any) -> None:
 @pytest.mark.parametrize(
     "method", ["describe_training_job", "stop_training_job", "delete_training_job"]
 )
-def test_a_job_that_is_not_there(client: Any, method: str) -> None:
+def test_a_missing_job(client: Any, method: str) -> None:
     with pytest.raises(client.exceptions.ClientError) as caught:
         getattr(client, method)(TrainingJobName="nowhere")
     assert caught.value.response["Error"] == {
@@ -76,7 +76,7 @@ def test_a_job_that_is_not_there(client: Any, method: str) -> None:
     }
 
 
-def test_stopping_what_has_ended(client: Any, context: Context, valid: Any) -> None:
+def test_stopping_an_ended_job(client: Any, context: Context, valid: Any) -> None:
     client.create_training_job(**valid("create_training_job"))
     finish(context, "Completed")
     with pytest.raises(client.exceptions.ClientError, match="in status Completed"):
@@ -174,7 +174,7 @@ ACCEPTED: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("changes", ACCEPTED, ids=range(len(ACCEPTED)))
-def test_what_is_accepted(client: Any, valid: Any, changes: dict[str, Any]) -> None:
+def test_valid_requests_are_accepted(client: Any, valid: Any, changes: dict[str, Any]) -> None:
     client.create_training_job(**valid("create_training_job", changes))
     assert client.describe_training_job(TrainingJobName="job")["TrainingJobName"] == "job"
 
@@ -389,7 +389,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         },
         "expected one or the other",
     ),
-    # What is not here.
+    # Features that the local SageMaker lacks.
     ({"ExperimentConfig": {"TrialName": "t"}}, "ExperimentConfig is not supported by the local"),
     ({"RemoteDebugConfig": {"EnableRemoteDebug": True}}, "EnableRemoteDebug is not supported"),
     (
@@ -407,20 +407,20 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(
     ("changes", "expected"), REFUSED, ids=[expected[:40] for _, expected in REFUSED]
 )
-def test_what_is_refused(
+def test_invalid_requests_are_refused(
     refused: Refused, context: Context, changes: dict[str, Any], expected: str
 ) -> None:
     assert expected in refused("create_training_job", changes)
     assert context.store.every(Kind.TRAINING_JOB) == []
 
 
-def test_two_channels_of_one_name(refused: Refused, valid: Any) -> None:
+def test_two_channels_with_one_name(refused: Refused, valid: Any) -> None:
     channel = valid("create_training_job")["InputDataConfig"][0]
     message = refused("create_training_job", {"InputDataConfig": [channel, channel]})
     assert message == "InputDataConfig has 'train' more than once; expected unique names."
 
 
-def test_more_hosts_than_there_are(
+def test_more_hosts_than_the_executor_has(
     refused: Refused, executor: Any, client: Any, valid: Any
 ) -> None:
     changes = {"ResourceConfig.InstanceCount": 2}
@@ -441,7 +441,7 @@ def test_more_hosts_than_there_are(
     assert "InstanceCount is 4; the executor docker has 3 hosts: use fewer" in message
 
 
-def test_files_of_this_machine(client: Any, refused: Refused, valid: Any, tmp_path: Path) -> None:
+def test_local_files_as_input(client: Any, refused: Refused, valid: Any, tmp_path: Path) -> None:
     folder = tmp_path / "my data"
     folder.mkdir()
     changes = {f"{SOURCE}.S3Uri": folder.as_uri()}

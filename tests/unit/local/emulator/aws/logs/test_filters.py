@@ -178,7 +178,7 @@ def test_fields(pattern: str, expected: list[int]) -> None:
         "x" * 1025,
     ],
 )
-def test_what_cannot_be_read_is_refused(pattern: str) -> None:
+def test_invalid_patterns_are_refused(pattern: str) -> None:
     with pytest.raises(ServiceError) as caught:
         compile_pattern(pattern)
     assert caught.value.code == "InvalidParameterException"

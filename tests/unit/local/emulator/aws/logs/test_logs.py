@@ -25,7 +25,7 @@ def messages(logs: Any, stream: str = STREAM) -> list[str]:
     return [event["message"] for event in answer["events"]]
 
 
-def test_lines_are_there_at_once_and_after_a_restart(home: Home) -> None:
+def test_lines_are_available_at_once_and_after_a_restart(home: Home) -> None:
     with serve(home) as server:
         logs = client(server.url, "logs")
         writer = server.services.logs.open(GROUP, STREAM)
@@ -90,7 +90,7 @@ def test_pages_and_filters(server: Server) -> None:
     assert len({event["eventId"] for event in both}) == 26
 
 
-def test_events_of_streams_by_prefix_are_theirs_alone_and_in_the_order_of_time(
+def test_events_of_streams_with_a_prefix_are_in_order_of_time(
     server: Server,
 ) -> None:
     logs = client(server.url, "logs")
@@ -113,7 +113,7 @@ def test_events_of_streams_by_prefix_are_theirs_alone_and_in_the_order_of_time(
         logs.filter_log_events(logGroupName="nobody", logStreamNamePrefix="job/")
 
 
-def test_old_events_are_not_refused_when_they_are_read_again(home: Home) -> None:
+def test_old_events_are_loaded_after_a_restart(home: Home) -> None:
     with serve(home) as server:
         server.services.logs.open(GROUP, STREAM)
     old = int((time.time() - 400 * DAY) * 1000)
@@ -124,7 +124,7 @@ def test_old_events_are_not_refused_when_they_are_read_again(home: Home) -> None
         assert messages(client(server.url, "logs")) == ["last year"]
 
 
-def test_groups_and_streams_made_and_deleted_by_the_api(home: Home) -> None:
+def test_groups_and_streams_are_created_and_deleted_by_the_api(home: Home) -> None:
     now = int(time.time() * 1000)
     with serve(home) as server:
         logs = client(server.url, "logs")
@@ -159,7 +159,7 @@ def _streams(logs: Any, group: str) -> list[str]:
     return [stream["logStreamName"] for stream in found]
 
 
-def test_many_writers_lose_no_line(server: Server) -> None:
+def test_many_writers_do_not_lose_lines(server: Server) -> None:
     writer = server.services.logs.open(GROUP, STREAM)
 
     def write(name: str) -> None:
@@ -176,7 +176,7 @@ def test_many_writers_lose_no_line(server: Server) -> None:
     assert [line for line in found if line.startswith("c")] == [f"c{n}" for n in range(200)]
 
 
-def test_a_line_a_killed_server_half_wrote_is_left_out(home: Home) -> None:
+def test_a_partial_line_of_a_killed_server_is_left_out(home: Home) -> None:
     with serve(home) as server:
         server.services.logs.open(GROUP, STREAM).write("whole")
     (file,) = home.logs.glob("*/*/*.jsonl")
@@ -186,7 +186,7 @@ def test_a_line_a_killed_server_half_wrote_is_left_out(home: Home) -> None:
         assert server.services.logs.tail(GROUP, "", 10) == ["whole"]
 
 
-def test_a_full_disk_loses_the_line_and_not_the_job(
+def test_a_full_disk_loses_the_line_but_does_not_fail_the_job(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = server.services.logs.open(GROUP, STREAM)
@@ -207,7 +207,7 @@ def test_long_names_and_many_streams(server: Server, monkeypatch: pytest.MonkeyP
         assert [server.services.logs.tail(GROUP, name, 1) for name in names] == [[n] for n in names]
 
 
-def test_metrics_survive_and_the_old_ones_go(home: Home) -> None:
+def test_metrics_survive_a_restart_and_old_ones_are_removed(home: Home) -> None:
     now = time.time()
     dimensions = {"TrainingJobName": "job"}
     with serve(home) as server:
@@ -248,7 +248,7 @@ def _maxima(cloudwatch: Any, namespace: str, name: str, dimensions: dict[str, st
     return sorted(point["Maximum"] for point in found)
 
 
-def test_endpoint_metrics_are_read_by_every_statistic_and_survive_the_server(home: Home) -> None:
+def test_endpoint_metrics_have_every_statistic_and_survive_a_restart(home: Home) -> None:
     now = datetime.now(UTC)
     dimensions = {"EndpointName": "one", "VariantName": "AllTraffic"}
     with serve(home) as server:
@@ -296,7 +296,7 @@ def test_endpoint_metrics_are_read_by_every_statistic_and_survive_the_server(hom
         assert sum(answer["Values"]) == 5
 
 
-def test_settings_of_a_group_survive(home: Home) -> None:
+def test_settings_of_a_group_survive_a_restart(home: Home) -> None:
     with serve(home) as server:
         logs = client(server.url, "logs")
         logs.create_log_group(logGroupName="/group", tags={"a": "1"})
@@ -356,7 +356,7 @@ def test_streams_in_pages_by_name_and_by_their_last_event(server: Server) -> Non
 
 
 @pytest.mark.parametrize("protocol", ["json", "query"])
-def test_metrics_put_by_clients_of_other_protocols_survive(home: Home, protocol: str) -> None:
+def test_metrics_put_with_other_protocols_survive_a_restart(home: Home, protocol: str) -> None:
     now = int(time.time())
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     form = {
@@ -388,7 +388,7 @@ def test_metrics_put_by_clients_of_other_protocols_survive(home: Home, protocol:
     assert before == after == [0.5]
 
 
-def test_the_newest_events_may_come_first(server: Server) -> None:
+def test_events_may_be_listed_newest_first(server: Server) -> None:
     for stream in ("job/a", "job/b"):
         writer = server.services.logs.open(GROUP, stream)
         for number in range(3):

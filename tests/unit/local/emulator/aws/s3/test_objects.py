@@ -99,7 +99,7 @@ def test_a_multipart_upload_is_one_object_with_the_etag_of_its_parts(home: Home)
         assert part["ContentRange"] == "bytes 8388606-8388610/13000000"
 
 
-def test_an_aborted_upload_leaves_no_file(home: Home, s3: Any) -> None:
+def test_an_aborted_upload_removes_its_files(home: Home, s3: Any) -> None:
     upload = s3.create_multipart_upload(Bucket=BUCKET, Key="big")["UploadId"]
     s3.upload_part(Bucket=BUCKET, Key="big", UploadId=upload, PartNumber=1, Body=b"one")
     s3.upload_part(Bucket=BUCKET, Key="big", UploadId=upload, PartNumber=1, Body=b"two")
@@ -132,7 +132,7 @@ def test_parts_copied_from_another_object(s3: Any) -> None:
     assert s3.get_object(Bucket=BUCKET, Key="source")["Body"].read() == b"0123456789"
 
 
-def test_versions_and_delete_markers_survive(home: Home) -> None:
+def test_versions_and_delete_markers_survive_a_restart(home: Home) -> None:
     with serve(home) as server:
         s3 = client(server.url, "s3")
         s3.create_bucket(Bucket=BUCKET)
@@ -154,7 +154,7 @@ def test_versions_and_delete_markers_survive(home: Home) -> None:
         assert len(files(home)) == 1
 
 
-def test_replacing_an_object_leaves_the_link_of_a_running_job_alone(
+def test_replacing_an_object_does_not_change_the_link_of_a_running_job(
     server: Server, s3: Any, tmp_path: Path
 ) -> None:
     objects = server.services.objects
@@ -177,7 +177,7 @@ def test_replacing_an_object_leaves_the_link_of_a_running_job_alone(
         objects.copy(BUCKET, "data/y", copy)
 
 
-def test_another_disk_gets_a_copy(
+def test_an_object_is_copied_to_another_disk(
     server: Server, s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def link(_source: object, _target: object) -> None:
@@ -191,7 +191,7 @@ def test_another_disk_gets_a_copy(
     assert (tmp_path / "x").stat().st_mode & 0o777 == 0o444
 
 
-def test_what_jobs_write_is_what_clients_read(server: Server, s3: Any, tmp_path: Path) -> None:
+def test_clients_read_the_objects_written_by_jobs(server: Server, s3: Any, tmp_path: Path) -> None:
     objects = server.services.objects
     (tmp_path / "model").write_bytes(b"model")
     objects.put(BUCKET, "out/model", tmp_path / "model")
@@ -208,7 +208,7 @@ def test_what_jobs_write_is_what_clients_read(server: Server, s3: Any, tmp_path:
     assert objects.keys("missing") == []
 
 
-def test_a_full_disk_is_an_error_and_leaves_the_old_object(
+def test_a_full_disk_is_an_error_and_keeps_the_old_object(
     home: Home, s3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3.put_object(Bucket=BUCKET, Key="x", Body=b"old")
@@ -237,7 +237,7 @@ def full(*_arguments: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_body_that_is_not_what_its_checksum_says_is_refused(home: Home, s3: Any) -> None:
+def test_a_body_with_a_wrong_checksum_is_refused(home: Home, s3: Any) -> None:
     with pytest.raises(ClientError) as error:
         s3.put_object(Bucket=BUCKET, Key="x", Body=b"bytes", ChecksumCRC32="AAAAAA==")
     assert code(error) == "BadDigest"
@@ -269,7 +269,7 @@ def test_listing_gives_every_object_once_in_order_and_folders(
     assert [item["Key"] for page in below for item in page["Contents"]] == names[7:14]
 
 
-def test_names_of_any_kind_are_listed_as_they_are(s3: Any) -> None:
+def test_keys_with_any_characters_are_listed_unchanged(s3: Any) -> None:
     names = ["a&b/<c>", "a&b/d e+f%", "a&b/ü\t"]
     for name in names:
         s3.put_object(Bucket=BUCKET, Key=name, Body=b"bytes")
@@ -287,7 +287,7 @@ def test_names_of_any_kind_are_listed_as_they_are(s3: Any) -> None:
     assert code(error) == "NoSuchBucket"
 
 
-def test_pages_go_on_after_a_restart(home: Home) -> None:
+def test_pagination_continues_after_a_restart(home: Home) -> None:
     with serve(home) as server:
         s3 = client(server.url, "s3")
         s3.create_bucket(Bucket=BUCKET)
@@ -303,7 +303,7 @@ def test_pages_go_on_after_a_restart(home: Home) -> None:
         assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
 
 
-def test_many_writers_of_the_same_objects_leave_one_file_each(
+def test_concurrent_writes_keep_one_file_per_object(
     server: Server, home: Home, tmp_path: Path
 ) -> None:
     def write(number: int) -> None:
@@ -323,7 +323,7 @@ def test_many_writers_of_the_same_objects_leave_one_file_each(
     assert all(objects.read(BUCKET, f"k{key}").isdigit() for key in range(3))
 
 
-def test_files_of_uploads_that_never_ended_are_swept(home: Home) -> None:
+def test_files_of_unfinished_uploads_are_removed(home: Home) -> None:
     with serve(home) as server:
         s3 = client(server.url, "s3")
         s3.create_bucket(Bucket=BUCKET)

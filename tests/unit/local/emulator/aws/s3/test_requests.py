@@ -1,4 +1,4 @@
-"""What clients ask of S3 beside whole objects: ranges, conditions, parts, copies, settings."""
+"""S3 requests other than for whole objects: ranges, conditions, parts, copies and settings."""
 
 import os
 import subprocess
@@ -113,7 +113,7 @@ def test_parts(s3: Any) -> None:
     assert "Uploads" not in s3.list_multipart_uploads(Bucket=BUCKET)
 
 
-def test_a_copy_keeps_or_replaces_what_belongs_to_it(s3: Any) -> None:
+def test_a_copy_keeps_or_replaces_metadata(s3: Any) -> None:
     s3.put_object(
         Bucket=BUCKET, Key="one", Body=b"1", Metadata={"a": "b"}, Tagging="t=1", CacheControl="no"
     )
@@ -201,7 +201,7 @@ def test_settings_of_a_bucket(s3: Any) -> None:
     assert refusal(s3.list_bucket_metrics_configurations, **named) == ("NotImplemented", 501)
 
 
-def test_pages_of_this_machine_that_a_bucket_allows(server: Server, s3: Any) -> None:
+def test_cross_origin_requests_allowed_by_a_bucket(server: Server, s3: Any) -> None:
     rule = {
         "AllowedMethods": ["GET"],
         "AllowedOrigins": ["http://localhost:*"],

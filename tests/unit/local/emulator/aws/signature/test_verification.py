@@ -1,4 +1,4 @@
-"""Who may ask the local SageMaker, and what the others are told, as AWS tells them."""
+"""Requests that the local SageMaker authenticates or refuses, with the errors of AWS."""
 
 import datetime
 import hashlib
@@ -66,7 +66,7 @@ def s3(server: Server) -> Any:
 
 
 def other(server: Server, service: str, **changes: Any) -> Any:
-    """A client with another key than the server's, or none."""
+    """Return a client with another key than the server's, or without a key."""
     retries = {"total_max_attempts": 1}
     config = Config(retries=retries, signature_version=changes.pop("signature_version", None))
     keys = access_key(server.url) | changes
@@ -81,7 +81,7 @@ def refused(service: str, it: Any) -> tuple[str, int]:
 
 
 @pytest.mark.parametrize("service", ASKED)
-def test_each_service_refuses_in_its_own_words(server: Server, service: str) -> None:
+def test_each_service_refuses_with_its_own_error_codes(server: Server, service: str) -> None:
     code, status = refused(service, other(server, service, aws_access_key_id="A" * 20))
     assert code == UNKNOWN.get(service, "UnrecognizedClientException")
     assert status == (403 if service not in JSON or "runtime" in service else 400)
@@ -95,7 +95,7 @@ def test_each_service_refuses_in_its_own_words(server: Server, service: str) -> 
     )
 
 
-def test_nothing_unsigned_does_anything(server: Server) -> None:
+def test_unsigned_requests_are_refused(server: Server) -> None:
     target = {"X-Amz-Target": "SageMaker.CreateTrainingJob"}
     answer = requests.post(server.url, b"{}", headers=target, timeout=60)
     assert answer.status_code == 403
@@ -110,7 +110,7 @@ def test_nothing_unsigned_does_anything(server: Server) -> None:
     assert access_key(server.url)["aws_access_key_id"] not in health
 
 
-def test_a_public_object_is_not_everybodys(server: Server, s3: Any) -> None:
+def test_a_public_object_needs_a_signature_too(server: Server, s3: Any) -> None:
     s3.put_object(Bucket=BUCKET, Key="public", Body=b"x", ACL="public-read")
     answer = requests.get(f"{server.url}/{BUCKET}/public", timeout=60)
     assert (answer.status_code, "AccessDenied" in answer.text) == (403, True)
@@ -121,7 +121,7 @@ def test_a_public_object_is_not_everybodys(server: Server, s3: Any) -> None:
     [("s3", "RequestTimeTooSkewed"), ("logs", "InvalidSignatureException")],
 )
 @pytest.mark.parametrize("hours", [-1, 1])
-def test_a_clock_that_is_wrong(
+def test_a_request_with_a_wrong_clock_is_refused(
     server: Server, monkeypatch: pytest.MonkeyPatch, service: str, code: str, hours: int
 ) -> None:
     now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=hours)
@@ -130,7 +130,7 @@ def test_a_clock_that_is_wrong(
 
 
 @pytest.mark.parametrize("version", ["s3", "s3v4"])
-def test_a_presigned_url_ends(server: Server, version: str) -> None:
+def test_a_presigned_url_expires(server: Server, version: str) -> None:
     s3 = client(server.url, "s3", signature_version=version)
     asked = {"Bucket": BUCKET, "Key": f"a b+c/%2F~ü({version})"}
     put = s3.generate_presigned_url("put_object", asked)
@@ -152,7 +152,9 @@ def test_a_presigned_url_ends(server: Server, version: str) -> None:
 
 
 @pytest.mark.parametrize("expires", ["604801", "-1", "soon"])
-def test_a_presigned_url_for_ever(server: Server, s3: Any, expires: str) -> None:
+def test_a_presigned_url_with_an_invalid_expiry_is_refused(
+    server: Server, s3: Any, expires: str
+) -> None:
     url = s3.generate_presigned_url("get_object", {"Bucket": BUCKET, "Key": "key"})
     url = url.replace("X-Amz-Expires=3600", f"X-Amz-Expires={expires}")
     answer = requests.get(url, timeout=60)
@@ -160,7 +162,7 @@ def test_a_presigned_url_for_ever(server: Server, s3: Any, expires: str) -> None
     assert "AuthorizationQueryParametersError" in answer.text
 
 
-def test_a_url_that_is_given_away_allows_what_it_says(server: Server, s3: Any) -> None:
+def test_a_presigned_url_allows_only_the_signed_request(server: Server, s3: Any) -> None:
     url = s3.generate_presigned_url("put_object", {"Bucket": BUCKET, "Key": "given"})
     more = {"x-amz-acl": "public-read"}
     answer = requests.put(url, b"x", headers=more, timeout=60)
@@ -249,7 +251,7 @@ def test_a_body_of_unknown_length(server: Server, s3: Any, payload: str | None) 
 
 
 def chunked(url: str, chunks: list[bytes], trailers: dict[str, str], **changed: str) -> Any:
-    """Put an object in chunks that are signed one after the other."""
+    """Put an object in chunks, each with its own signature."""
     key = access_key(url)
     auth = SigV4Auth(
         Credentials(key["aws_access_key_id"], key["aws_secret_access_key"]), "s3", REGION
@@ -296,7 +298,7 @@ def test_a_body_in_signed_chunks(server: Server, s3: Any) -> None:
     assert server.services.objects.read(BUCKET, "streamed") == b"hello you"
 
 
-def test_the_chunks_of_awss_own_example() -> None:
+def test_the_signed_chunks_of_awss_example() -> None:
     """S3's API reference, "Signature calculations … transferring payload in multiple chunks"."""
     signer = Signer(
         "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "20130524T000000Z", "us-east-1", "s3"
@@ -319,7 +321,7 @@ def test_the_chunks_of_awss_own_example() -> None:
     assert len(b"".join(upload)) == 66560
 
 
-def test_a_session_is_who_assumed_a_role(server: Server) -> None:
+def test_requests_with_session_credentials_are_accepted(server: Server) -> None:
     sts = client(server.url, "sts")
     role = "arn:aws:iam::123456789012:role/berth"
     assumed = sts.assume_role(RoleArn=role, RoleSessionName="me")
@@ -405,7 +407,7 @@ def test_curl(server: Server, s3: Any, tmp_path: Path) -> None:
         "SignedHeaders=host, Signature=\xff",
     ],
 )
-def test_a_signature_that_is_none(server: Server, header: str) -> None:
+def test_a_malformed_signature_is_refused(server: Server, header: str) -> None:
     headers: dict[str, str | bytes | None] = {
         "Authorization": header.encode("latin-1"),
         "X-Amz-Date": "20260101T000000Z",
@@ -415,7 +417,7 @@ def test_a_signature_that_is_none(server: Server, header: str) -> None:
     assert "<Code>" in answer.text
 
 
-def test_two_signatures_are_none(server: Server) -> None:
+def test_two_signatures_are_refused(server: Server) -> None:
     signed = Signed(server.url, "sagemaker")
 
     def twice(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -427,12 +429,12 @@ def test_two_signatures_are_none(server: Server) -> None:
     assert requests.get(server.url, auth=twice, timeout=60).status_code == 400
 
 
-def test_dates_as_requests_write_them() -> None:
+def test_dates_in_the_formats_of_requests() -> None:
     assert claims.seconds("20260102T030405Z") == claims.seconds("Fri, 02 Jan 2026 03:04:05 GMT")
     assert claims.seconds("yesterday") is claims.seconds("") is None
 
 
-def test_each_home_has_a_key_of_its_own_that_others_cannot_read(tmp_path: Path) -> None:
+def test_each_home_has_its_own_key_that_other_users_cannot_read(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from local.emulator.credentials import credentials; "
         "from local.emulator.home import Home; "
@@ -462,7 +464,7 @@ def _session_of(path: Path) -> Any:
     return session
 
 
-def test_every_path_is_signed_as_it_is_sent(server: Server, s3: Any) -> None:
+def test_every_path_is_signed_as_sent(server: Server, s3: Any) -> None:
     s3.put_object(Bucket=BUCKET, Key="a b(1).txt", Body=b"x")
     for written in ("a%20b(1).txt", "a%20b%281%29.txt", quote("a b(1).txt")):
         answer = requests.get(

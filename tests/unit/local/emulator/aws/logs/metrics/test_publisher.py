@@ -1,4 +1,4 @@
-"""Metrics that CloudWatch makes of log events: the embedded metric format, and metric filters."""
+"""Metrics that CloudWatch extracts from log events: embedded metric format and metric filters."""
 
 import json
 import time
@@ -24,7 +24,7 @@ REGION = "us-east-1"
 
 
 class Published:
-    """What was published, by namespace and metric; and a clock that a test turns."""
+    """Collects published metrics by namespace and name, with a clock that a test advances."""
 
     def __init__(self, folder: Path) -> None:
         self.points: list[tuple[str, Point]] = []
@@ -97,7 +97,7 @@ def test_a_document_becomes_points_for_each_set_of_dimensions(published: Publish
         {"Metrics": [{"Name": "Latency"}] * 101},
     ],
 )
-def test_a_document_that_breaks_the_specification_is_counted(
+def test_a_document_that_breaks_the_specification_is_a_validation_error(
     published: Published, changed: dict[str, Any]
 ) -> None:
     published.observe(json.dumps(document(**changed)))
@@ -111,7 +111,9 @@ def test_a_document_that_breaks_the_specification_is_counted(
 
 
 @pytest.mark.parametrize("when", [None, "now", True, 0, 10**15])
-def test_a_time_that_is_none_or_far_away_is_counted(published: Published, when: object) -> None:
+def test_an_invalid_or_distant_timestamp_is_a_validation_error(
+    published: Published, when: object
+) -> None:
     text = document()
     text["_aws"]["Timestamp"] = when
     published.observe(json.dumps(text))
@@ -122,19 +124,21 @@ def test_a_time_that_is_none_or_far_away_is_counted(published: Published, when: 
 @pytest.mark.parametrize(
     "value", ["many", True, [1, None], [[1]], [1.0] * 101, 10**400, float("nan"), {"a": 1}]
 )
-def test_a_value_that_is_no_number_is_counted(published: Published, value: object) -> None:
+def test_a_value_that_is_not_a_number_is_a_validation_error(
+    published: Published, value: object
+) -> None:
     published.observe(json.dumps(document() | {"Latency": value}))
     [(_, point)] = published.take()
     assert point["MetricName"] == "EMFValidationErrors"
 
 
-def test_half_a_document_is_a_parsing_error(published: Published) -> None:
+def test_a_truncated_document_is_a_parsing_error(published: Published) -> None:
     published.observe(json.dumps(document())[:-20], "[" * 100_000 + '"_aws"')
     [(_, point)] = published.take()
     assert point["MetricName"] == "EMFParsingErrors"
 
 
-def test_what_the_server_writes_is_read_by_cloudwatch(server: Server) -> None:
+def test_cloudwatch_reads_the_servers_documents(server: Server) -> None:
     lines: list[bytes] = []
     embedded = EmbeddedMetrics("Flowers", {"EndpointName": "flowers"}, write=lines.append)
     for status, seconds in ((200, 0.1), (200, 0.3), (503, 0.2)):
@@ -174,7 +178,7 @@ def test_events_of_any_client_become_metrics_of_their_region(server: Server) -> 
 def statistics(
     cloudwatch: Any, namespace: str, name: str, dimensions: dict[str, str]
 ) -> dict[str, Any]:
-    """The metric's statistics, once it is there."""
+    """Wait for the metric and return its statistics."""
     now, deadline = datetime.now(UTC), time.monotonic() + 30
     while time.monotonic() < deadline:
         found: list[dict[str, Any]] = cloudwatch.get_metric_statistics(
@@ -243,7 +247,7 @@ def test_a_default_is_published_for_minutes_in_which_nothing_matched(published: 
         ("ERROR", {"unit": "Parsec"}, "unit"),
     ],
 )
-def test_transformations_that_can_make_no_metric_are_refused(
+def test_invalid_metric_transformations_are_refused(
     server: Server, pattern: str, changed: dict[str, Any], named: str
 ) -> None:
     logs = client(server.url, "logs")
@@ -256,7 +260,7 @@ def test_transformations_that_can_make_no_metric_are_refused(
     assert caught.value.response["Error"]["Code"] == "InvalidParameterException"
 
 
-def test_statistics_that_are_not_made_are_refused(server: Server) -> None:
+def test_unsupported_statistics_are_refused(server: Server) -> None:
     cloudwatch = client(server.url, "cloudwatch")
     now = datetime.now(UTC)
     span = {"StartTime": now - timedelta(hours=1), "EndTime": now}
@@ -275,7 +279,9 @@ def test_statistics_that_are_not_made_are_refused(server: Server) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["json", "form"])
-def test_older_clients_are_refused_statistics_too(server: Server, protocol: str) -> None:
+def test_unsupported_statistics_are_refused_in_other_protocols_too(
+    server: Server, protocol: str
+) -> None:
     form = {
         "Action": "GetMetricData",
         "Version": "2010-08-01",
