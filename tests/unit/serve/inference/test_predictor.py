@@ -229,7 +229,7 @@ def test_waiting_for_a_turn_to_decode_ends_with_the_deadline(served: Predictor) 
             assert len(future.result(30)) == 1
 
 
-def test_a_failed_pass_is_reported_and_a_living_engine_goes_on(
+def test_a_failed_pass_is_reported_and_a_working_engine_continues(
     served: Predictor, engine: FakeEngine
 ) -> None:
     calls = 0

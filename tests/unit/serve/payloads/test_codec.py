@@ -205,7 +205,7 @@ def test_pickled_npy_is_never_loaded(artifact: Artifact) -> None:
     assert "npy array: found" in str(bare)
 
 
-def test_an_npy_header_that_lies_about_its_size_allocates_nothing(artifact: Artifact) -> None:
+def test_an_npy_header_with_a_false_size_allocates_nothing(artifact: Artifact) -> None:
     honest = npy(np.zeros((10, CROP, CROP, 3), np.uint8))
     lying = honest.replace(b"(10,", b"(99,")
     assert "bytes of data, expected" in str(refused("application/x-npy", lying, artifact))

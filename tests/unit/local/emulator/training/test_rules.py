@@ -230,7 +230,7 @@ def test_links_are_not_followed(where: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
-def test_reading_does_not_block_on_a_pipe(make: Any, tmp_path: Path) -> None:
+def test_a_pipe_or_folder_in_place_of_the_file_is_not_read(make: Any, tmp_path: Path) -> None:
     (tmp_path / "output/data/rules").mkdir(parents=True)
     make(tmp_path / "output/data/rules/debug.json")
     assert told(rules_now(training("Overfit"), tmp_path, NOW)[DEBUG]) == {"Overfit": "InProgress"}
