@@ -1,8 +1,8 @@
-"""What every test may ask for: the Docker engine with the built image, a toy image with executors
+"""Fixtures for all tests: the Docker engine with the built image, a toy image and the executors
 that run it, and small image folders.
 
-Tests marked `docker` run where an engine answers and holds the image, and are skipped, saying why,
-where not. With CI=true or BERTH_REQUIRE_DOCKER=1 a missing engine or image fails them instead.
+Tests marked `docker` are skipped, with the reason, if there is no Docker engine or it lacks the
+image. With CI=true or BERTH_REQUIRE_DOCKER=1 they fail instead.
 """
 
 import fcntl
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from local.emulator.executors import Executor
     from local.emulator.executors.process import Commands
 
-# As in the image: protobuf is imported once, and smdebug takes no other.
+# As in the image: smdebug needs this implementation, which is chosen at protobuf's first import.
 os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
 
 IMAGE = os.environ.get("BERTH_IMAGE", "berth:latest")
@@ -74,20 +74,20 @@ LONG_FILES = {
     "unit/container/monitoring/test_monitor.py": 40,
     "contract/test_training_image.py": 30,
 }
-"""Files whose tests take long, with their seconds on two cores, longest first."""
+"""Files with long tests and their seconds on two cores, the longest first."""
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell's background job ignores Ctrl-C, and so would all that tests start and interrupt.
+    # A shell's background job ignores SIGINT, and processes that tests start would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Tests run side by side, on networks too small for a second thread; set before torch is imported.
+# Tests run in parallel on networks too small for a second thread; set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Processes that tests start find the project compiled.
+# Processes that tests start reuse the compiled bytecode.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 
 class CachedFileLoader(JSONFileLoader):
-    """botocore parses a service's model once a process, not once a session."""
+    """Parses each botocore service model once per process instead of once per session."""
 
     @staticmethod
     @functools.cache
@@ -102,9 +102,9 @@ CLASSES = {"blue": (40, 60, 200), "green": (60, 200, 40), "red": (200, 60, 60)}
 
 @functools.cache
 def docker_problem() -> str | None:
-    """Why tests cannot use Docker here, or None when they can."""
+    """The reason why tests cannot use Docker, or None if they can."""
     with warnings.catch_warnings():
-        # Refused a connection, the SDK leaves its socket to the garbage collector.
+        # The SDK does not close its socket when the connection is refused.
         warnings.simplefilter("ignore", ResourceWarning)
         problem = _look_for_image()
         gc.collect()
@@ -129,7 +129,7 @@ def _look_for_image() -> str | None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """What is imported and collected stays to the end, and no garbage collection looks at it."""
+    """Exclude imported modules and collected tests from garbage collection."""
     gc.disable()
     try:
         return (yield)
@@ -142,7 +142,7 @@ def pytest_collection() -> Generator[None, object, object]:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> Generator[None]:
-    """Mark `slow` before `-m` chooses; let every worker begin with long tests of the chosen."""
+    """Mark slow tests before `-m` selects; then sort, so that workers start with long tests."""
     mark_slow(items)
     yield
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
@@ -151,7 +151,7 @@ def pytest_collection_modifyitems(
 
 
 def mark_slow(items: list[pytest.Item]) -> None:
-    """Mark whatever is no unit test, or needs a server, a container or a training job."""
+    """Mark tests that are not unit tests, or need a server, a container or a training job."""
     slow = {UNIT / name for name in SLOW_FILES}
     named = slow | {UNIT.parent / name for name in LONG_FILES}
     gone = [str(path) for path in named if not path.exists()]
@@ -168,10 +168,10 @@ def mark_slow(items: list[pytest.Item]) -> None:
 
 
 def long_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
-    """Every test once, so ordered that each worker begins with as many seconds of LONG_FILES.
+    """Sort the tests so that each worker starts with an equal share of the seconds of LONG_FILES.
 
-    Workers get a run of the tests each, all of one length, and steal from the ends of the others'
-    runs when they have done theirs.
+    pytest-xdist gives each worker the same number of consecutive tests; a worker that has finished
+    its own takes tests from the end of another's.
     """
     files = {UNIT.parent / name: seconds for name, seconds in LONG_FILES.items()}
     long: dict[Path, list[pytest.Item]] = {path: [] for path in files}
@@ -206,7 +206,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def moto_url() -> Iterator[str]:
-    """moto's server, for the whole session."""
+    """The URL of a moto server for the whole session."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -218,9 +218,9 @@ def moto_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
-    """once(name, make): a folder that `make` fills, one for all workers of the run; only read it.
+    """once(name, make): a folder that `make` fills once for all workers; tests only read it.
 
-    The first worker to ask makes it while the others wait.
+    The first worker to call it runs `make` while the others wait.
     """
     base = tmp_path_factory.getbasetemp()
     root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
@@ -241,10 +241,10 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[P
 
 @pytest.fixture(scope="session")
 def preloaded(once: Callable[[str, Callable[[Path], None]], Path]) -> dict[str, str]:
-    """The environment in which `train` and its ranks start as forks; see tests/preloaded.
+    """Environment variables with which `train` and its ranks start as forks; see tests/preloaded.
 
-    All workers of the run share one server, which ends with the run. Where there are no pidfds, as
-    on a Mac, there are no variables, and everything starts as it does for users.
+    All workers of the run share one fork server, which ends with the run. Empty on systems without
+    pidfds, such as macOS, where processes start normally.
     """
     if not hasattr(os, "pidfd_open"):
         return {}
@@ -267,7 +267,7 @@ def image() -> str:
 
 @pytest.fixture(scope="session")
 def serving_image(engine: "docker.DockerClient") -> str:
-    """The name of the image that serves only; only for tests marked `docker`."""
+    """The name of the serving image; only for tests marked `docker`."""
     import docker
 
     try:
@@ -289,13 +289,13 @@ def engine() -> "Iterator[docker.DockerClient]":
 
 @pytest.fixture(scope="session")
 def toy_uri() -> str:
-    """The image of tests/toy, by the name under which both executors run it."""
+    """The name under which both executors run the image of tests/toy."""
     return "toy:latest"
 
 
 @pytest.fixture(scope="session")
 def toy_commands() -> "Commands":
-    """What the process executor runs for `toy_uri`."""
+    """The commands that the process executor runs for `toy_uri`."""
     return {
         "toy": {verb: (sys.executable, str(TOY / f"{verb}.py")) for verb in ("train", "serve")},
     }
@@ -318,9 +318,9 @@ def toy_image(engine: "docker.DockerClient", toy_uri: str) -> str:
 def toy_executor(
     request: pytest.FixtureRequest, tmp_path: Path, toy_commands: "Commands"
 ) -> "Iterator[Executor]":
-    """Either executor, able to run `toy_uri`, for a home in `tmp_path / "home"`; reaped at the end.
+    """Each executor in turn, with `toy_uri` and the home `tmp_path / "home"`; reaped at the end.
 
-    A test that needs one of them alone parametrises it:
+    A test that needs only one of them parametrises the fixture:
     `@pytest.mark.parametrize("toy_executor", ["process"], indirect=True)`.
     """
     from local.emulator.home import Home

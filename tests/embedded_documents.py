@@ -1,4 +1,4 @@
-"""Reads documents of the embedded metric format as CloudWatch does: strictly.
+"""A strict reader of documents in CloudWatch's embedded metric format.
 
 The limits are those of the specification and its JSON schema:
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
@@ -14,7 +14,7 @@ import botocore.session
 from botocore.validate import ParamValidator
 
 DOCKER_LINE = 16 * 1024
-"""Docker's drivers cut longer lines."""
+"""Bytes; Docker's log drivers split longer lines."""
 
 _CLOUDWATCH = botocore.session.get_session().get_service_model("cloudwatch")
 UNITS = _CLOUDWATCH.shape_for("StandardUnit").enum
@@ -22,11 +22,11 @@ UNITS = _CLOUDWATCH.shape_for("StandardUnit").enum
 
 @dataclass
 class Document:
-    """One document.
+    """One document in the embedded metric format.
 
     Attributes:
         timestamp: ms since 1970.
-        values: of each metric, all of them.
+        values: all values of each metric.
     """
 
     timestamp: int
@@ -36,7 +36,11 @@ class Document:
 
 
 def read_document(line: str) -> Document:
-    """The document in a line; AssertionError names what the specification does not allow."""
+    """Parse the document in a line of a log.
+
+    Raises:
+        AssertionError: the document violates the specification.
+    """
     assert len(line.encode()) <= DOCKER_LINE
     root = json.loads(line)
     head = root["_aws"]
@@ -76,7 +80,7 @@ def read_document(line: str) -> Document:
 
 
 def _check_datums(document: Document, metrics: Iterable[dict[str, Any]]) -> None:
-    """What CloudWatch makes of it has to be what PutMetricData takes."""
+    """Check that PutMetricData would accept the document's metrics."""
     dimensions = [{"Name": name, "Value": value} for name, value in document.dimensions.items()]
     request = {
         "Namespace": document.namespace,
@@ -97,10 +101,10 @@ def _check_datums(document: Document, metrics: Iterable[dict[str, Any]]) -> None
 
 
 def documents(log: str) -> list[Document]:
-    """Every document of a log."""
+    """All embedded metric documents in a log."""
     return [read_document(line) for line in log.splitlines() if '"_aws"' in line]
 
 
 def total(found: Iterable[Document], name: str) -> float:
-    """What CloudWatch shows as the metric's sum."""
+    """The metric's sum, as CloudWatch would show it."""
     return sum(sum(document.values.get(name, ())) for document in found)

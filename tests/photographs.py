@@ -1,4 +1,4 @@
-"""Pictures of a photograph's size and detail, for benchmarks that are given none."""
+"""Synthetic JPEGs with the size and detail of photographs, for benchmarks without given photos."""
 
 import io
 from pathlib import Path
@@ -10,7 +10,7 @@ WIDTH, HEIGHT = 500, 375
 
 
 def photograph(seed: int) -> bytes:
-    """A JPEG of 500 x 375 pixels and about the bytes of a photograph's."""
+    """A JPEG of 500 x 375 pixels with about the file size of a photograph."""
     random = np.random.default_rng(seed)
     coarse = Image.fromarray(random.integers(0, 256, (24, 32, 3), np.uint8))
     smooth = np.asarray(coarse.resize((WIDTH, HEIGHT)), np.float32)
@@ -21,7 +21,7 @@ def photograph(seed: int) -> bytes:
 
 
 def photographs(folder: Path, count: int) -> Path:
-    """Write `count` of them to `folder`/<one of two classes>/; returns the folder."""
+    """Write `count` synthetic photographs to two class folders in `folder`; return `folder`."""
     for number in range(count):
         path = folder / f"class{number % 2}" / f"{number:05}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a test does where something it needs is missing."""
+"""Skips or fails tests whose requirements are missing."""
 
 import os
 from typing import NoReturn
@@ -7,7 +7,7 @@ import pytest
 
 
 def missing(problem: str, *, required: bool = False) -> NoReturn:
-    """Skip the test; fail it in CI, where everything must be there, and where it is required."""
+    """Skip the test; in CI, or if `required`, fail it."""
     if required or os.environ.get("CI") == "true":
         pytest.fail(problem, pytrace=False)
     pytest.skip(problem)

@@ -1,4 +1,4 @@
-"""Writes tar shards, sound ones and others."""
+"""Writes valid and invalid tar shards for tests."""
 
 import io
 import tarfile
@@ -11,7 +11,7 @@ Member = tuple[str | tarfile.TarInfo, bytes]
 def write_shard(
     path: Path, members: Iterable[Member], tar_format: int = tarfile.PAX_FORMAT
 ) -> Path:
-    """A tar of these names (or headers) and bytes, in this order."""
+    """Write a tar of these members, each a name (or header) and its bytes, in this order."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w:", format=tar_format) as shard:
         for name, data in members:
@@ -23,9 +23,9 @@ def write_shard(
 
 
 def shards_of(folder: Path, root: Path, count: int) -> Path:
-    """The images of a folder <class>/<image>, in the order of their paths, in `count` shards.
+    """Pack a folder of <class>/<image> files into `count` shards, in the order of their paths.
 
-    They are members <class>/<image>, as tar packs them, and their order is the folder's.
+    Members are named <class>/<image>, as `tar` names them.
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     share = -(-len(paths) // count)
@@ -37,7 +37,7 @@ def shards_of(folder: Path, root: Path, count: int) -> Path:
 
 
 def samples(labels: Iterable[str], image: bytes = b"image") -> list[Member]:
-    """KEY.cls and KEY.jpg of each label, as WebDataset's writers write them."""
+    """A KEY.cls and a KEY.jpg member for each label, as WebDataset's writers write them."""
     return [
         member
         for number, label in enumerate(labels)

@@ -1,4 +1,4 @@
-"""Members of CreateTrainingJob's and CreateHyperParameterTuningJob's requests."""
+"""Parts of CreateTrainingJob and CreateHyperParameterTuningJob requests."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ ROLE = "arn:aws:iam::123456789012:role/berth"
 
 
 def channel(name: str, uri: str, **changes: Any) -> dict[str, Any]:
-    """A channel of every object under a prefix of S3; the changes are its S3DataSource's."""
+    """A channel of all objects under an S3 prefix; `changes` update its S3DataSource."""
     source = {"S3DataType": "S3Prefix", "S3Uri": uri, **changes}
     return {"ChannelName": name, "DataSource": {"S3DataSource": source}}
 
@@ -21,7 +21,7 @@ def training(
     metrics: Sequence[dict[str, str]] = (),
     stopping: dict[str, int],
 ) -> dict[str, Any]:
-    """What the requests for a job and a tuner's jobs share: training on a bucket's folder."""
+    """The request members that training jobs and tuning jobs share; channels are in `folder`."""
     return {
         "AlgorithmSpecification": {
             "TrainingImage": image,

@@ -1,4 +1,4 @@
-"""The folder SageMaker would mount at /opt/ml, made by hand."""
+"""Writes a training job's /opt/ml as SageMaker would."""
 
 import json
 from collections.abc import Mapping

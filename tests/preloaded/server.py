@@ -1,10 +1,10 @@
-"""A process that has imported what a training job imports, and forks itself for every job.
+"""A fork server: it imports a training job's modules once and forks itself for every job.
 
     python -P tests/preloaded/server.py OWNER
 
-It prints the path of its socket and goes to the background, where it ends with the process whose
-number is OWNER. `sitecustomize.py` beside it says what it is sent. It has one thread, and never
-runs a job itself: a fork begins with what is imported, and with nothing else.
+It prints the path of its socket, goes to the background, and ends with the process whose id is
+OWNER. `sitecustomize.py` beside it is its client. It has one thread and never runs a job itself, so
+a fork starts with the imported modules and no other state.
 """
 
 import contextlib
@@ -36,11 +36,11 @@ IMPORTED = (
     "sagemaker_training.environment",
     "torch.distributed.run",
 )
-"""Nothing that starts a thread as it is imported, as OpenVINO and pandas do."""
+"""None of them may start a thread when imported, as OpenVINO and pandas do."""
 
 
 def _client() -> ModuleType:
-    """`sitecustomize.py` beside this file; Debian's Python has another one."""
+    """Load `sitecustomize.py` from this folder; Debian's Python has another module of this name."""
     spec = spec_from_file_location("preloaded_client", HERE / "sitecustomize.py")
     assert spec is not None
     assert spec.loader is not None
@@ -54,7 +54,7 @@ client = _client()
 
 @dataclass
 class Running:
-    """A child, and the connection of its stand-in."""
+    """A child process, and the connection to its client."""
 
     pid: int
     ended: int
@@ -63,7 +63,7 @@ class Running:
 
 
 class Server:
-    """Forks children; in one of them `serve` comes back with what it shall run."""
+    """Forks children; in a child, `serve` returns the request to run."""
 
     def __init__(self, address: Path, owner: int) -> None:
         self._listener = socket.socket(socket.AF_UNIX)
@@ -73,7 +73,7 @@ class Server:
         self._imported = client.read_at_import(dict(os.environ))
 
     def serve(self) -> dict[str, Any] | None:
-        """The request of the child that this is now, or None in the server, when it may end."""
+        """Return the request in a forked child, or None in the server once its owner has ended."""
         with selectors.DefaultSelector() as events:
             events.register(self._listener, selectors.EVENT_READ)
             events.register(self._owner, selectors.EVENT_READ)
@@ -130,9 +130,9 @@ class Server:
         self._listener.close()
 
     def _end(self, running: Running, events: selectors.BaseSelector) -> None:
-        """The child has ended, or its stand-in has: then the child is killed."""
+        """Send the child's exit status to its client; if the client ended first, kill the child."""
         if running.ended not in events.get_map():
-            return  # both at once
+            return  # both ended at once, and one event was handled
         events.unregister(running.ended)
         events.unregister(running.connection)
         group = running.pid
@@ -145,11 +145,11 @@ class Server:
             try:
                 connection.sendall(struct.pack("!i", status))
             except OSError:
-                return  # the stand-in was killed
+                return  # the client was killed
 
 
 def prepare(request: dict[str, Any]) -> None:
-    """Make a fork what a fresh interpreter would be."""
+    """Give a fork the state of a newly started interpreter."""
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
@@ -173,7 +173,7 @@ def prepare(request: dict[str, Any]) -> None:
 
 
 def stream(number: int, unbuffered: bool) -> TextIOWrapper:
-    """A standard stream as Python opens it."""
+    """Open a standard stream as Python does at startup."""
     if number == 0:
         return open(number, closefd=False)
     raw = open(number, "wb", buffering=0 if unbuffered else -1, closefd=False)  # noqa: SIM115
@@ -193,7 +193,7 @@ def run(request: dict[str, Any]) -> None:
         sys.argv[0] = request["script"]
         runpy.run_path(request["script"], run_name="__main__")
         return
-    # Python would run the file a second time all the same, and say that this is unusual.
+    # runpy would run the module again anyway, and warn that it is already imported.
     name = request["module"]
     sys.modules.pop(name if name != "container" else "container.__main__", None)
     runpy.run_module(name, run_name="__main__", alter_sys=True)

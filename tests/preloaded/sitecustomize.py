@@ -1,11 +1,10 @@
-"""Put on PYTHONPATH: `python -m container` and the like run in a fork of a process that has
-imported PyTorch already.
+"""Runs `python -m container` and similar commands in a fork of a process that has imported PyTorch.
 
-Python imports this file as it starts. Where `PRELOADED` names the socket of a `server.py`, and the
-command line is one that it serves, the server forks a child for it, with this process's arguments,
-environment, folder and standard streams. This process stays as the child's stand-in: signals that
-it gets go to the child, its end is the child's, and when it is killed, so is the child. In any
-other case Python goes on as if this file were not there.
+Python imports this file at startup if its folder is on PYTHONPATH. If `PRELOADED` is the socket of
+a `server.py`, and the command line is one that it supports, the server forks a child with this
+process's arguments, environment, working directory and standard streams. This process forwards
+signals to the child and exits with its status; if this process is killed, the server kills the
+child. Otherwise Python continues as if this file did not exist.
 """
 
 import contextlib
@@ -22,14 +21,14 @@ from typing import NoReturn
 SOCKET = "PRELOADED"
 """The environment variable that names the server's socket."""
 MODULES = ("container", "container.train", "torch.distributed.run")
-"""What `-m` may name."""
+"""Modules that may be run with `-m`."""
 SCRIPTS = ("train", "torchrun")
-"""Installed commands, next to the interpreter."""
+"""Supported commands, installed next to the interpreter."""
 AT_IMPORT = ("OMP_NUM_", "MKL_", "KMP_", "OPENBLAS_", "TORCH_", "LD_", "PYTHONHASHSEED")
-"""The first letters of variables that are read while modules are imported, and change anything
-where there is one thread."""
+"""Prefixes of variables that are read while modules are imported, and have an effect with one
+thread."""
 READ_LATER = ("TORCH_NCCL_",)
-"""Those among them that are read when a process group is made; torchrun sets one for its ranks."""
+"""Exceptions that are read when a process group is created; torchrun sets one for its ranks."""
 RELAYED = (
     signal.SIGTERM,
     signal.SIGINT,
@@ -42,7 +41,7 @@ RELAYED = (
 
 
 def command_line(words: list[str]) -> dict[str, object] | None:
-    """What a command line runs, or None when it is nothing to hand over."""
+    """The module or script that a command line runs, or None if the server does not support it."""
     flags, rest = [], words[1:]
     while rest and rest[0] in ("-P", "-u"):
         flags.append(rest.pop(0))
@@ -60,7 +59,7 @@ def _commands() -> Path:
 
 
 def read_at_import(environment: dict[str, str]) -> dict[str, str]:
-    """The variables of which a fork has the server's values."""
+    """The variables for which a fork has the server's values."""
     return {
         name: value
         for name, value in environment.items()
@@ -69,7 +68,7 @@ def read_at_import(environment: dict[str, str]) -> dict[str, str]:
 
 
 def hand_over(address: str, target: dict[str, object]) -> None:
-    """Run it in a fork and end as it ends; come back if there is no server that would."""
+    """Run the target in a fork and exit with its status; return if no server accepts it."""
     request = target | {"environment": dict(os.environ), "folder": str(Path.cwd())}
     data = json.dumps(request).encode()
     with socket.socket(socket.AF_UNIX) as server:
@@ -86,7 +85,7 @@ def hand_over(address: str, target: dict[str, object]) -> None:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, lambda number, _: _relay(pid, number))
         for stream in (0, 1, 2):
-            os.close(stream)  # they are the child's now
+            os.close(stream)  # the child has copies
         (status,) = struct.unpack("!i", server.recv(4, socket.MSG_WAITALL))
     _end(os.waitstatus_to_exitcode(status))
 
