@@ -1,4 +1,4 @@
-"""What is asked of AWS in the tests of requests: command lines, and what is there before them."""
+"""Cases for test_aws_requests.py: command lines, and the AWS resources that exist beforehand."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -23,20 +23,20 @@ FLOWERS = f"deploy flowers --model-data {MODEL}"
 
 
 class Moto:
-    """moto, with the operations it lacks and a way to what it keeps."""
+    """A moto server, with access to its state and answers for the operations it lacks."""
 
     def __init__(self, url: str, client: Callable[[str], Any]) -> None:
         self.url, self.client = url, client
 
     @property
     def kept(self) -> Any:
-        """What moto's SageMaker keeps."""
+        """The state of moto's SageMaker."""
         from moto.sagemaker.models import sagemaker_backends
 
         return sagemaker_backends[ACCOUNT][REGION]
 
     def answers(self) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
-        """Operations moto does not know (5.2): answered here, what they change is changed there."""
+        """Answers to the operations that moto 5.2 lacks; they update moto's state."""
         return {
             "ListTrainingJobsForHyperParameterTuningJob": self._trials,
             "UpdateEndpoint": self._update,
@@ -74,14 +74,14 @@ Preparation = Callable[[Moto], None]
 
 @dataclass(frozen=True)
 class Case:
-    """Something asked of AWS.
+    """A command that sends requests to AWS.
 
     Attributes:
-        command: after `berth`; `--where aws` is added.
-        given: commands that were run before.
-        before: prepares moto, after `given`.
-        plans: `--plan` shows the same requests.
-        files: files in the folder it is run in.
+        command: the words after `berth`; `--where aws` is added.
+        given: commands that are run beforehand.
+        before: prepares moto after `given`.
+        plans: whether `--plan` shows the same requests.
+        files: files in the command's working directory.
     """
 
     command: str
@@ -91,7 +91,7 @@ class Case:
     files: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
-        """Put the files there, and a folder of pictures."""
+        """Write the files and a folder of pictures to `folder`."""
         pictures = {
             f"photos/{kind}/{number}.png": kind for kind in ("cat", "dog") for number in "12"
         }
@@ -102,7 +102,7 @@ class Case:
 
 
 def bucket(moto: Moto) -> None:
-    """The bucket, with a data set of three splits and a model."""
+    """Create the bucket with a data set of three splits."""
     s3 = moto.client("s3")
     s3.create_bucket(Bucket=BUCKET)
     for split in ("train", "validation", "test"):
@@ -111,13 +111,13 @@ def bucket(moto: Moto) -> None:
 
 
 def prepare(moto: Moto, *steps: Preparation) -> None:
-    """One thing after the other."""
+    """Run several preparations in order."""
     for step in steps:
         step(moto)
 
 
 def running(moto: Moto) -> None:
-    """Every job goes on."""
+    """Set the status of all jobs to InProgress."""
     for job in moto.kept.training_jobs.values():
         job.training_job_status = "InProgress"
     for job in moto.kept.hyper_parameter_tuning_jobs.values():
@@ -127,13 +127,13 @@ def running(moto: Moto) -> None:
 
 
 def tuned(moto: Moto) -> None:
-    """The search has a best trial."""
+    """Set the tuned hyperparameters of the tuning job's best training job."""
     best = moto.kept.hyper_parameter_tuning_jobs["search"].best_training_job
     best["TunedHyperParameters"] = {"lr": "0.0123", "batch_size": '"64"'}
 
 
 def answered(moto: Moto) -> None:
-    """The images' answers of a batch transform."""
+    """Write the output of a batch transform job."""
     for name in ("cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png"):
         moto.client("s3").put_object(
             Bucket=BUCKET, Key=f"transform/night/output/{name}.out", Body=predictions(1)
@@ -141,7 +141,7 @@ def answered(moto: Moto) -> None:
 
 
 def recorded(moto: Moto) -> None:
-    """What AWS's profiler kept of a job."""
+    """Write the system metrics that SageMaker's profiler stores for a training job."""
     s3 = moto.client("s3")
     s3.create_bucket(Bucket=BUCKET)
     key = "jobs/first/profiler-output/system/incremental/2026010203/1767323100.algo-1.json"
@@ -151,7 +151,7 @@ def recorded(moto: Moto) -> None:
 
 
 def model(moto: Moto) -> None:
-    """A model that is there."""
+    """Create a model."""
     moto.client("sagemaker").create_model(
         ModelName="flowers",
         PrimaryContainer={"Image": f"{HOST}/berth:latest", "ModelDataUrl": MODEL},
@@ -160,7 +160,7 @@ def model(moto: Moto) -> None:
 
 
 def transform(moto: Moto) -> None:
-    """A batch transform with it."""
+    """Create a batch transform job with the model."""
     source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/photos/"}}
     moto.client("sagemaker").create_transform_job(
         TransformJobName="night",
@@ -172,7 +172,7 @@ def transform(moto: Moto) -> None:
 
 
 def predicting(images: int) -> Preparation:
-    """The endpoint answers every request with so many predictions."""
+    """Let the endpoint answer every request with `images` predictions."""
 
     def prepare(moto: Moto) -> None:
         answer = {
@@ -191,7 +191,7 @@ def predicting(images: int) -> Preparation:
 
 
 def predictions(images: int) -> bytes:
-    """What the container answers."""
+    """The container's response to `images` images."""
     row = {"top": [{"label": "cat", "probability": 0.75}, {"label": "dog", "probability": 0.25}]}
     return json.dumps({"predictions": [row] * images}).encode()
 

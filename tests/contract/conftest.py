@@ -1,8 +1,9 @@
-"""SageMaker's side of the container contract, played several times over.
+"""A harness that runs the container as SageMaker does, on several platforms.
 
-`process` runs the `train` and `serve` commands on this machine with SAGEMAKER_BASE_DIR; `docker`
-runs the built image with SageMaker's mounts. A test that takes `platform` holds for both. One that
-only serves holds for `slim` too, the image of target `serve`: it names WHAT_SERVES.
+`process` runs the `train` and `serve` commands as local processes with SAGEMAKER_BASE_DIR; `docker`
+runs the built image with SageMaker's mounts. A test that uses the `platform` fixture runs on both.
+Serving tests that are parametrised with WHAT_SERVES also run on `slim`, the image of the build
+target `serve`.
 """
 
 import json
@@ -30,9 +31,9 @@ QUICK = {
     "batch_size": "8",
     "workers": "0",
 }
-"""Hyperparameters of a training that takes seconds: the fewest layers to convert to OpenVINO."""
+"""Hyperparameters of a job that takes seconds; the network has the fewest layers to convert."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-"""Threads of jobs that run side by side wait for each other, spinning."""
+"""Threads of jobs that run in parallel would spin while they wait for each other."""
 PROBE = """
 import json, os, pathlib
 from container import train
@@ -48,9 +49,9 @@ WHAT_SERVES = [
     pytest.param("docker", marks=pytest.mark.docker),
     pytest.param("slim", marks=pytest.mark.docker),
 ]
-"""Every `platform` that serves: the parameters of tests that train nothing themselves."""
+"""Every `platform` that can serve, for tests that do not train themselves."""
 PING_LIMIT = 2
-"""Seconds within which SageMaker wants /ping answered."""
+"""Seconds that SageMaker waits for an answer from /ping."""
 
 
 @dataclass
@@ -128,7 +129,7 @@ class Tree:
 
 @dataclass
 class Result:
-    """How a command ended."""
+    """A finished training job: its exit status, log and tree."""
 
     code: int
     logs: str
@@ -136,7 +137,7 @@ class Result:
 
 
 class Running(Protocol):
-    """A command under way."""
+    """A running command."""
 
     def logs(self) -> str: ...
 
@@ -149,21 +150,21 @@ class Running(Protocol):
 
 @dataclass
 class Endpoint:
-    """A server that was started; `url` answers once it listens, `base` is its /opt/ml."""
+    """A started server: `url` is its address, `base` its /opt/ml."""
 
     url: str
     running: Running
     base: str = "/opt/ml"
 
     def ping(self) -> requests.Response | None:
-        """None while nothing listens, or without an answer in the time SageMaker allows."""
+        """The answer of /ping, or None if it is refused or exceeds PING_LIMIT."""
         try:
             return requests.get(f"{self.url}/ping", timeout=PING_LIMIT)
         except (requests.ConnectionError, requests.Timeout):
             return None
 
     def until_ready(self, limit: float = 120) -> list[requests.Response]:
-        """Every answer up to and including the first 200."""
+        """Poll /ping until it returns 200; return all answers."""
         answers: list[requests.Response] = []
         end = time.monotonic() + limit
         while time.monotonic() < end:
@@ -188,9 +189,9 @@ class Endpoint:
 
 
 class Process:
-    """The commands on this machine: no Docker, no root.
+    """Runs the commands as local processes, without Docker or root.
 
-    A `train` that is given no PYTHONPATH starts with the variables of `preloaded`.
+    `train` starts as a fork (see `preloaded`) unless the test sets PYTHONPATH.
     """
 
     name = "process"
@@ -222,7 +223,7 @@ class Process:
     def serve(
         self, model: Path, environment: Mapping[str, str] | None = None, *, place: str = "model"
     ) -> Iterator[Endpoint]:
-        """Serve with the model, or what else `place` names, in /opt/ml."""
+        """Serve `model`, linked as `place` in /opt/ml."""
         base = self._scratch / f"serve-{time.monotonic_ns()}"
         base.mkdir()
         (base / place).symlink_to(model)
@@ -277,7 +278,7 @@ class _LocalProcess:
 
 
 class Docker:
-    """The built image, with the mounts and names SageMaker gives it."""
+    """Runs the built image with SageMaker's mounts and environment variables."""
 
     name = "docker"
 
@@ -295,7 +296,7 @@ class Docker:
         base: str = "/opt/ml",
         **options: Any,
     ) -> Iterator[Running]:
-        """Train with inputs mounted read-only, no network, and Docker's own 64 MB /dev/shm."""
+        """Train with inputs mounted read-only, no network, and Docker's default 64 MB /dev/shm."""
         running = self._run(
             command=list(command) if command else None,
             environment={"TRAINING_JOB_NAME": "contract", **ONE_THREAD, **(environment or {})},
@@ -327,7 +328,7 @@ class Docker:
         place: str = "model",
         **options: Any,
     ) -> Iterator[Endpoint]:
-        """Serve with the model, or what else `place` names, mounted read-only."""
+        """Serve `model`, mounted read-only as `place` in /opt/ml."""
         variables = dict(environment or {})
         port = variables.get("SAGEMAKER_BIND_TO_PORT", "8080")
         running = self._run(
@@ -346,7 +347,7 @@ class Docker:
 
     @contextmanager
     def command(self, words: Sequence[str], **options: Any) -> Iterator[Running]:
-        """Run something else in the image."""
+        """Run another command in the image."""
         running = self._run(command=list(words), **options)
         try:
             yield running
@@ -357,7 +358,7 @@ class Docker:
         return _Container(self._engine.containers.run(self._image, detach=True, **options))
 
     def _hand_back(self, folder: Path) -> None:
-        """A container writes as root; the caller must be able to delete what it wrote."""
+        """Give the caller the files that a container wrote as root, so that it can delete them."""
         if os.getuid() != 0:
             self._engine.containers.run(
                 self._image,
@@ -369,7 +370,7 @@ class Docker:
 
 
 class Slim(Docker):
-    """The image that serves only; what it serves, the other one has trained."""
+    """Runs the serving image; its models are trained with the full image, `trainer`."""
 
     name = "slim"
 
@@ -434,11 +435,11 @@ def trained(
     channels: dict[str, Path],
     once: Callable[[str, Callable[[Path], None]], Path],
 ) -> Result:
-    """One training job that completed, of a module that also keeps the toolkit's variables.
+    """A completed training job whose module also records the toolkit's environment variables.
 
-    It starts as it does for users: its PYTHONPATH is its own.
+    It sets PYTHONPATH and so is not started as a fork.
 
-    Its tree is only to be read. The variables are in `variables.json` among its output.
+    Tests must not write to its tree. The variables are in `variables.json` in its output.
     """
 
     trainer = platform.trainer if isinstance(platform, Slim) else platform
@@ -462,13 +463,13 @@ def trained(
 
 @pytest.fixture(scope="session")
 def new_tree() -> Callable[..., Tree]:
-    """new_tree(root, hyperparameters, channels): a tree at a place of the caller's choice."""
+    """new_tree(root, hyperparameters, channels): a new tree in the folder `root`."""
     return Tree.make
 
 
 @pytest.fixture
 def make_tree(tmp_path: Path, channels: dict[str, Path]) -> Callable[..., Tree]:
-    """make_tree(hyperparameters, channels): a fresh tree; QUICK and both channels by default."""
+    """make_tree(hyperparameters, sources): a new tree; by default with QUICK and both channels."""
 
     def make(
         hyperparameters: Mapping[str, str] | None = None,
@@ -484,7 +485,7 @@ def make_tree(tmp_path: Path, channels: dict[str, Path]) -> Callable[..., Tree]:
 
 @pytest.fixture(scope="session")
 def wait_for() -> Callable[..., None]:
-    """wait_for(condition, running): come back when the condition holds."""
+    """wait_for(condition, running): wait until the condition holds."""
 
     def wait(condition: Callable[[], object], running: Running, limit: float = 120) -> None:
         end = time.monotonic() + limit

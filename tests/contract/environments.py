@@ -1,4 +1,4 @@
-"""Virtual environments of clients that cannot live in the tests' own."""
+"""Virtual environments for clients that cannot be installed in the tests' own."""
 
 import fcntl
 import hashlib
@@ -8,19 +8,18 @@ import sys
 from pathlib import Path
 
 DONE = "complete"
-"""A file of an environment that has everything in it."""
+"""Name of the file that marks a complete environment."""
 
 
 class EnvironmentMissing(Exception):
-    """An environment's packages could not be had."""
+    """An environment's packages could not be installed."""
 
 
 def environment(requirements: Path, cache: Path) -> Path:
-    """The python of an environment that holds a file's requirements; made once, and again when
-    the file or the interpreter changes.
+    """Create a virtual environment for a requirements file, or reuse it, and return its python.
 
-    pip installs with the user's own configuration. Processes that ask at the same time wait for
-    the one that makes it.
+    It is created again when the file or the interpreter changes. pip uses the user's
+    configuration. Concurrent callers wait for the one that creates the environment.
 
     Args:
         requirements: the requirements file, every package at one version.

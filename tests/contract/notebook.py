@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Image classification using AWS SageMaker
 #
-# The usual notebook, as it ran on AWS with the SageMaker Python SDK v2; what differs from one that
-# brings its own `train_model.py` and `hpo.py` is the image's URI and the hyperparameters' names.
-# `test_notebook.py` runs it in an environment of its own, against the SageMaker of this machine.
+# A typical notebook for the SageMaker Python SDK v2. It differs from a notebook with its own
+# `train_model.py` and `hpo.py` only in the image's URI and the names of the hyperparameters.
+# `test_sdk_v2.py` runs it in a separate virtual environment against the local SageMaker.
 
 # %%
 import json
@@ -100,7 +100,7 @@ assert 0.001 <= float(best["learning_rate"]) <= 0.1
 assert best["batch_size"].strip('"') in ("8", "16")
 
 # %% [markdown]
-# The tuning job, come back to from another notebook.
+# Attach to the tuning job, as another notebook would.
 
 # %%
 again = HyperparameterTuner.attach(tuner.latest_tuning_job.name)
@@ -111,7 +111,7 @@ assert set(by_name.dataframe()["TrainingJobName"]) == set(tuned["TrainingJobName
 assert {each["Name"] for each in by_name.tuning_ranges.values()} == set(hyperparameter_ranges)
 
 # %% [markdown]
-# ## Training, debugged and profiled
+# ## Training with debugger and profiler
 
 # %%
 rules = [
@@ -169,7 +169,7 @@ assert attached.model_data == estimator.model_data
 assert attached.hyperparameters()["epochs"].strip('"') == "2"
 
 # %% [markdown]
-# What the debugger kept.
+# The debugger's rule statuses and tensors.
 
 # %%
 statuses = {
@@ -191,7 +191,7 @@ assert len(steps) > 1
 assert trial.tensor(loss).steps(mode=ModeKeys.EVAL)
 
 # %% [markdown]
-# What the profiler measured, and its report.
+# The profiler's metrics and report.
 
 # %%
 measured = estimator.latest_job_profiler_artifacts_path()

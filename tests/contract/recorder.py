@@ -1,6 +1,6 @@
-"""What boto3 sends, written down; and snapshots of it that are kept beside the tests.
+"""Records the requests that boto3 sends, and compares them with snapshots.
 
-Every botocore session made while `recording` is open is listened to, whoever makes it.
+`recording` covers every botocore session that is created inside it, by any code.
 """
 
 import json
@@ -24,14 +24,14 @@ MOMENT = re.compile(r"\bat\(20[-0-9T:]+\)")
 
 @dataclass
 class Sent:
-    """One request.
+    """One request sent with boto3.
 
     Attributes:
-        service, operation: whose and which.
-        parameters: as they were given to boto3; bytes are told by their number.
+        service, operation: botocore's names of the service and the operation.
+        parameters: as passed to boto3, with bytes replaced by their number.
         shape: botocore's model of the parameters.
-        refused: the error's code; None when it was accepted.
-        asked: sent by the command under test, not by what prepared it.
+        refused: the error code, or None if the request was accepted.
+        asked: whether the command under test sent it, not its preparation.
     """
 
     service: str
@@ -43,24 +43,24 @@ class Sent:
 
     @property
     def reads(self) -> bool:
-        """Whether it changes nothing."""
+        """Whether the operation only reads."""
         return self.operation.startswith(("Describe", "List", "Get", "Head", "BatchGet"))
 
     def plain(self) -> dict[str, Any]:
-        """As a snapshot holds it."""
+        """The request as a snapshot stores it."""
         plain = {"request": f"{self.service}:{self.operation}", "parameters": self.parameters}
         return plain if self.refused is None else plain | {"refused": self.refused}
 
 
 @dataclass
 class Recorder:
-    """Listens to sessions.
+    """Records the requests of botocore sessions.
 
     Attributes:
-        url: where every request must go; one that would go elsewhere fails.
-        answers: operations answered here, because nobody behind `url` knows them.
-        sent: every request, in order.
-        asked: whether what is sent now belongs to the command under test.
+        url: the server of all requests; requests to other servers fail.
+        answers: answers to the operations that the server lacks.
+        sent: all requests, in order.
+        asked: whether the command under test is sending the current requests.
     """
 
     url: str
@@ -69,14 +69,14 @@ class Recorder:
     asked: bool = False
 
     def listen(self, session: Any) -> None:
-        """Write down what clients of the session will send."""
+        """Record the requests of the session's clients."""
         events = session.get_component("event_emitter")
         events.register_first("provide-client-params", self._write_down)
         events.register_first("before-send", self._answer)
         events.register("after-call", self._note_answer)
 
     def requested(self) -> list[Sent]:
-        """What the command under test sent."""
+        """The requests of the command under test."""
         return [each for each in self.sent if each.asked]
 
     def _write_down(
@@ -103,7 +103,7 @@ class Recorder:
 
 
 class _Raw:
-    """An answer's body, as urllib3 hands it out."""
+    """A response body with urllib3's interface."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -114,7 +114,7 @@ class _Raw:
 
 @contextmanager
 def recording(recorder: Recorder) -> Iterator[Recorder]:
-    """Listen to every session made meanwhile."""
+    """Record every session that is created in this context."""
     botocore.register_initializer(recorder.listen)
     try:
         yield recorder
@@ -133,12 +133,15 @@ def _told(value: Any) -> Any:
 
 
 def normalised(text: str) -> str:
-    """Without times: two runs say the same."""
+    """Replace times, which differ between runs."""
     return MOMENT.sub("at(TIME)", STAMP.sub("TIME", text))
 
 
 def snapshot(command: str, requests: list[Sent]) -> str:
-    """The requests as a snapshot: sorted where threads send in any order, repetitions once."""
+    """Format the requests as a snapshot.
+
+    Consecutive S3 requests are sorted, as threads send them in any order; repetitions are dropped.
+    """
     plain = [each.plain() for each in requests]
     ordered: list[dict[str, Any]] = []
     for name, run in groupby(plain, key=lambda each: str(each["request"])):
@@ -152,7 +155,7 @@ def snapshot(command: str, requests: list[Sent]) -> str:
 
 
 def compare(path: Path, found: str, *, record: bool) -> None:
-    """The snapshot at `path` is what was found; with `record` it is written."""
+    """Compare `found` with the snapshot at `path`; with `record`, write it first."""
     if record:
         path.write_text(found, encoding="utf-8")
     assert path.exists(), f"there is no snapshot {path.name}; record it with BERTH_RECORD=1"

@@ -1,7 +1,7 @@
 """Writes what the SageMaker Python SDK v2 sends for every rule of smdebug_rulesconfig, as JSON.
 
 `python rule_requests.py FILE` in the environment of `sdk-v2.txt`; `sdk-v2-rules.json` is
-what it wrote.
+its output.
 """
 
 import json

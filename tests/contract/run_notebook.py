@@ -1,7 +1,7 @@
-"""`python run_notebook.py NOTEBOOK ARGUMENT…` runs a notebook's file as it is.
+"""Runs a notebook's file unchanged: `python run_notebook.py NOTEBOOK ARGUMENT…`.
 
-Only its sleeps are shortened: the SDK looks at an endpoint every 30 seconds, and endpoints on
-this machine are there after two.
+Only sleeps are shortened: the SDK polls an endpoint every 30 seconds, and a local endpoint is in
+service after two.
 """
 
 import runpy
@@ -9,7 +9,7 @@ import sys
 import time
 
 LONGEST = 0.5
-"""Seconds of a sleep."""
+"""Longest sleep in seconds."""
 
 _sleep = time.sleep
 

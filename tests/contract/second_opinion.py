@@ -1,4 +1,4 @@
-"""The local SageMaker's judgement of requests that were sent to another: none of them is run."""
+"""Checks requests that were sent to moto with the local SageMaker, without running them."""
 
 import json
 from copy import copy
@@ -24,11 +24,11 @@ JAVA = {
     r"\z": r"\Z",
     r"\uD800\uDC00-\uDBFF\uDFFF": "\\U00010000-\\U0010ffff",
 }
-"""Java's words for characters, and Python's."""
+"""Character classes of Java's regular expressions, and their Python equivalents."""
 
 
 class Everything:
-    """An S3 that has whatever is asked for."""
+    """An S3 in which every bucket and every key exists."""
 
     def bucket_exists(self, bucket: str) -> bool:
         return bool(bucket)
@@ -38,7 +38,7 @@ class Everything:
 
 
 class AnyImage:
-    """An executor that could run whatever is asked for."""
+    """An executor that accepts every image."""
 
     name, max_hosts = "docker", 16
 
@@ -47,7 +47,7 @@ class AnyImage:
 
 
 class Runner:
-    """Keeps a job or an endpoint as ended at once, and runs nothing."""
+    """Stores jobs and endpoints with their final status and runs nothing."""
 
     def __init__(self, context: Context, kind: Kind, member: str, status: str) -> None:
         self._context, self._kind, self._member, self._status = context, kind, member, status
@@ -73,7 +73,7 @@ class Runner:
 
 
 class SecondOpinion:
-    """Judges requests in the order they were sent."""
+    """Checks requests in the order in which they were sent."""
 
     def __init__(self, folder: Path) -> None:
         home = Home.find(folder)
@@ -98,9 +98,9 @@ class SecondOpinion:
         self._store.close()
 
     def judge(self, sent: Sent) -> None:
-        """Fail unless the request is accepted where the other one accepted it.
+        """Fail unless the local SageMaker accepts or refuses the request as moto did.
 
-        The other services' requests are held against their own models, as strictly.
+        Requests to other services are validated against botocore's models of those services.
         """
         if sent.service == "sagemaker":
             answer = self._client.post(
@@ -120,7 +120,7 @@ class SecondOpinion:
 
 
 def _make_readable(shape: Any) -> None:
-    """Patterns the SageMaker model has none of, in Python's words."""
+    """Translate the Java patterns of a shape and its members to Python."""
     pattern = shape.metadata.get("pattern")
     if pattern:
         for words, ours in JAVA.items():

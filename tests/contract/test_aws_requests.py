@@ -1,13 +1,12 @@
-"""The commands with `--where aws`, against moto alone: what each of them sends.
+"""The requests that each command sends with `--where aws`, tested against moto.
 
-Every request is accepted by moto, fits SageMaker's own model to the letter, is accepted by the
-local SageMaker too, and is what the snapshot of its case holds (`snapshots/<case>.json`), times
-apart. `BERTH_RECORD=1 pytest tests/contract/test_aws_requests.py` writes the snapshots anew: read
-what changed before it is committed, as whoever pays the bill.
+moto and the local SageMaker must accept every request, it must fit botocore's service model, and it
+must equal the snapshot of its case (`snapshots/<case>.json`) except for times.
+`BERTH_RECORD=1 pytest tests/contract/test_aws_requests.py` writes the snapshots; review their
+changes before you commit them, as requests can cost money on AWS.
 
 moto 5.2 lacks ListTrainingJobsForHyperParameterTuningJob, UpdateEndpoint and the Stop operations.
-Those alone are answered by `aws_cases.Moto`; the requests are held against the models like all
-others.
+`aws_cases.Moto` answers them; their requests are validated like all others.
 """
 
 import json
@@ -45,9 +44,9 @@ MISSING = {
     "DeleteSchedule": {"ResourceNotFoundException"},
     "CreateSchedule": {"ConflictException"},
 }
-"""How it may be told that something is not there, or there already; nothing else is refused."""
+"""Expected error codes for resources that are missing or exist already; no others are allowed."""
 MAKES = re.compile("Create|Put|Register|UpdateEndpoint|Invoke")
-"""What a plan shows; a schedule that is there already is updated instead of created."""
+"""Operations that a plan shows; an existing schedule is updated instead of created."""
 
 ACTIONS = {
     "HeadBucket": "ListBucket",
@@ -56,16 +55,17 @@ ACTIONS = {
     "DeleteObjects": "DeleteObject",
     "PutPublicAccessBlock": "PutBucketPublicAccessBlock",
 }
-"""Where IAM's action has another name than the operation."""
+"""IAM actions whose names differ from the operations'."""
 FREE = {"GetCallerIdentity", "DeleteSchedule"}
-"""Everybody may ask who they are; whoever may not delete schedules is taken to have none."""
+"""Operations that a policy need not grant: GetCallerIdentity is always allowed, and a caller who
+may not delete schedules is assumed to have none."""
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 @pytest.fixture
 def moto(moto_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Moto:
-    """An empty moto that AWS's SDK takes for AWS, and an engine that pushes to its ECR."""
+    """An empty moto server that boto3 uses as AWS, and a Docker engine that pushes to its ECR."""
     for name in [name for name in os.environ if name.startswith(("AWS_", "BERTH_"))]:
         monkeypatch.delenv(name)
     for name, value in {
@@ -89,7 +89,7 @@ def moto(moto_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Moto
 @pytest.fixture
 def recorder(moto: Moto) -> Iterator[Recorder]:
     with recording(Recorder(moto.url, moto.answers())) as recorder:
-        moto.client = boto3.Session().client  # a session from before would go unheard
+        moto.client = boto3.Session().client  # earlier sessions are not recorded
         yield recorder
 
 
@@ -106,7 +106,7 @@ def _engine(moto: Moto) -> Iterator[Any]:
 
 
 class Ticking(datetime):
-    """A clock that goes on by a second whenever it is read, so that no two names are the same."""
+    """A clock that advances a second at each reading, so that generated names are unique."""
 
     _passed: ClassVar = count()
 
@@ -116,7 +116,7 @@ class Ticking(datetime):
 
 
 class Engine:
-    """What `push` uses of docker's client; the push puts a manifest into moto's ECR."""
+    """The part of docker's client that `push` uses; pushing puts a manifest into moto's ECR."""
 
     def __init__(self, moto: Moto) -> None:
         self._moto = moto
@@ -150,7 +150,7 @@ class Engine:
 
 
 def prepare(case: Case, moto: Moto, folder: Path) -> None:
-    """What is there before the command: `given` trains from a data set, so that comes first."""
+    """Set up the case; the bucket with the data set comes first if `given` trains from it."""
     case.write(folder)
     if any(command.startswith(("train", "tune")) for command in case.given):
         bucket(moto)
@@ -160,7 +160,7 @@ def prepare(case: Case, moto: Moto, folder: Path) -> None:
 
 
 def planned(sent: Sent) -> str:
-    """A request as a plan prints it; of an invocation, all before the body, which is last."""
+    """A request as a plan prints it; an invocation without its body, which comes last."""
     request = {name: value for name, value in sent.parameters.items() if name != "Body"}
     text = json.dumps(request, indent=2, ensure_ascii=False)
     if "Body" in sent.parameters:
@@ -186,7 +186,7 @@ def run(command: str, *more: str) -> int:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_is_sent_is_planned_accepted_and_as_recorded(
+def test_requests_match_the_plan_the_models_and_the_snapshot(
     name: str,
     moto: Moto,
     recorder: Recorder,
@@ -215,7 +215,7 @@ def test_what_is_sent_is_planned_accepted_and_as_recorded(
     assert made or not case.plans or name.startswith("upload")
     if case.plans:
         needed = {action(sent) for sent in requested if sent.operation not in FREE}
-        # Which model or search is meant had to be looked up for the plan already.
+        # The policy may omit Describe operations that the plan itself has already called.
         assert needed - granted(shown) - looked == set()
     for sent in made if case.plans else ():
         assert normalised(planned(sent)) in shown
@@ -233,5 +233,5 @@ def test_a_planned_deletion_only_reads(
     assert [sent.operation for sent in recorder.requested() if not sent.reads] == []
 
 
-def test_every_snapshot_is_of_a_case() -> None:
+def test_each_case_has_one_snapshot() -> None:
     assert {path.name for path in SNAPSHOTS.iterdir()} == {f"{name}.json" for name in CASES}

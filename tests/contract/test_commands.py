@@ -1,6 +1,6 @@
-"""The commands, as a user types them, against a SageMaker that really runs a (toy) image.
+"""The commands, as a user types them, against a local SageMaker that runs the toy image.
 
-They are told `--where aws` and an endpoint: nothing in them may need to know who answers.
+They get `--where aws` and an endpoint URL, so they cannot depend on which SageMaker answers.
 """
 
 import json
@@ -46,7 +46,7 @@ SCORE = ("--metric", r"toy:score=toy:score=([-0-9.]+);", "--objective", "toy:sco
 def serving(
     toy_commands: "Commands", home: Path
 ) -> "Iterator[tuple[subprocess.Popen[str], dict[str, str]]]":
-    """A server that runs the toy, and what points the commands at it."""
+    """A server that runs the toy image, and the environment with which commands use it."""
     words = {image: {verb: list(a) for verb, a in v.items()} for image, v in toy_commands.items()}
     words["servesonly"] = {"serve": words["toy"]["serve"]}
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "BERTH_"))}
@@ -83,13 +83,13 @@ def serving(
 def environment(
     toy_commands: "Commands", tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, str]]:
-    """What points the commands at a server that runs the toy."""
+    """The environment with which commands use a server that runs the toy image."""
     with serving(toy_commands, tmp_path_factory.mktemp("server") / "home") as (_, environment):
         yield environment
 
 
 class Berth:
-    """Runs `berth` in a folder of its own."""
+    """Runs `berth` in a folder, with the given environment."""
 
     def __init__(self, environment: dict[str, str], folder: Path) -> None:
         self.environment, self.folder = environment, folder
@@ -127,7 +127,7 @@ def upload(berth: Berth) -> None:
 
 @pytest.fixture(scope="module")
 def uploaded(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The pictures at DATA, for all tests of the server."""
+    """Uploads the pictures to DATA, once for all tests of the server."""
     upload(Berth(environment, tmp_path_factory.mktemp("uploaded")))
 
 
@@ -136,7 +136,7 @@ def berth(environment: dict[str, str], uploaded: None, tmp_path: Path) -> Berth:
     return Berth(environment, tmp_path)
 
 
-def test_search_train_look_and_clean_up(berth: Berth) -> None:
+def test_tune_train_logs_report_jobs_and_delete(berth: Berth) -> None:
     toy = ("--image-uri", "toy:latest")
     done = berth(
         *("tune", DATA, *toy, *SCORE, "--name", "search", "--jobs", "4", "--seed", "1"),
@@ -167,7 +167,7 @@ def test_search_train_look_and_clean_up(berth: Berth) -> None:
     )
 
 
-def test_shards_are_uploaded_and_trained_on_as_folders_are(berth: Berth) -> None:
+def test_shards_are_uploaded_and_trained_on(berth: Berth) -> None:
     for split in ("train", "val"):
         write_shard(berth.folder / "sharded" / split / "0.tar", samples(["0", "1"]))
     uri = berth("data", "upload", "sharded", "--no-lint").stdout.strip()
@@ -181,7 +181,7 @@ def test_shards_are_uploaded_and_trained_on_as_folders_are(berth: Berth) -> None
     assert "toy: input validation/0.tar 10240 bytes" in done.stdout
 
 
-def test_a_failure_in_one_line(berth: Berth) -> None:
+def test_a_failed_job_is_reported_in_one_line(berth: Berth) -> None:
     done = berth(
         *("train", DATA, "--image-uri", "toy:latest", "--name", "unlucky"),
         *("-p", "fail=no luck"),
@@ -244,7 +244,7 @@ REFUSED: list[tuple[tuple[str, ...], str]] = [
 ]
 
 
-def test_what_is_refused_is_refused_at_once(berth: Berth) -> None:
+def test_invalid_commands_fail_with_one_line_and_create_no_job(berth: Berth) -> None:
     upload(berth)
     before = berth("jobs", "--json").stdout
     for words, line in REFUSED:
@@ -255,13 +255,13 @@ def test_what_is_refused_is_refused_at_once(berth: Berth) -> None:
     assert berth("jobs", "--json").stdout == before
 
 
-def test_an_image_without_train(berth: Berth) -> None:
+def test_a_job_fails_if_the_image_has_no_train_command(berth: Berth) -> None:
     done = berth("train", DATA, "--image-uri", "servesonly:latest", "-q", status=1)
     last = done.stderr.splitlines()[-1]
     assert "Failed: ClientError: the container cannot be started: servesonly:latest has no" in last
 
 
-def test_a_metric_that_never_appears(berth: Berth) -> None:
+def test_a_tuning_job_fails_if_the_objective_metric_is_never_logged(berth: Berth) -> None:
     done = berth(
         *("tune", DATA, *TOY, *SCORE, "--name", "silent", "--jobs", "2"),
         *("-r", "learning_rate=0.001:1:log", "-p", "silent=1", "-p", "seconds=0.01"),
@@ -274,7 +274,7 @@ def test_a_metric_that_never_appears(berth: Berth) -> None:
 
 
 @pytest.mark.parametrize("how", ["ctrl-c", "reader gone"])
-def test_whoever_stops_looking_stops_nothing(berth: Berth, how: str) -> None:
+def test_interrupting_the_log_tail_leaves_the_job_running(berth: Berth, how: str) -> None:
     name = how.replace(" ", "-")
     with berth.start(
         *("train", DATA, *TOY, "--name", name, "--no-download"),
@@ -297,7 +297,7 @@ def test_whoever_stops_looking_stops_nothing(berth: Berth, how: str) -> None:
     assert berth.status(name) == "Stopped"
 
 
-def test_names_of_all_kinds(berth: Berth) -> None:
+def test_names_with_special_characters_reach_the_container(berth: Berth) -> None:
     folder = berth.folder / "bunte näme" / "[bold]ä ☃"
     folder.mkdir(parents=True)
     (folder / "a b'\"<&>.jpg").write_bytes(b"x")
@@ -306,7 +306,9 @@ def test_names_of_all_kinds(berth: Berth) -> None:
     assert "toy: input train/[bold]ä ☃/a b'\"<&>.jpg 1 bytes" in done.stdout
 
 
-def test_a_server_that_is_killed_meanwhile(toy_commands: "Commands", tmp_path: Path) -> None:
+def test_a_killed_server_is_reported_and_its_job_can_be_stopped_after_a_restart(
+    toy_commands: "Commands", tmp_path: Path
+) -> None:
     with serving(toy_commands, tmp_path / "home") as (server, environment):
         berth = Berth(environment, tmp_path)
         upload(berth)

@@ -1,4 +1,4 @@
-"""The environments of clients that cannot live in the tests' own."""
+"""Tests of the virtual environments for clients."""
 
 import subprocess
 import zipfile
@@ -12,7 +12,7 @@ from tests.contract.environments import EnvironmentMissing, environment
 
 @pytest.fixture
 def requirements(tmp_path: Path) -> Path:
-    """A requirements file of one package, whose wheel lies on this machine."""
+    """A requirements file of one package, installed from a local wheel."""
     path = tmp_path / "alone-1-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as wheel:
         wheel.writestr("alone.py", "")
@@ -25,9 +25,7 @@ def requirements(tmp_path: Path) -> Path:
     return file
 
 
-def test_an_environment_is_made_once_by_those_who_ask_together(
-    requirements: Path, tmp_path: Path
-) -> None:
+def test_concurrent_callers_create_an_environment_once(requirements: Path, tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as both:
         made = [both.submit(environment, requirements, tmp_path) for _ in range(2)]
         (python,) = {each.result() for each in made}
@@ -36,7 +34,9 @@ def test_an_environment_is_made_once_by_those_who_ask_together(
     assert environment(requirements, tmp_path) == python
 
 
-def test_what_cannot_be_had_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_that_cannot_be_installed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     requirements = tmp_path / "nowhere.txt"
     requirements.write_text("berth-has-no-such-package==1\n")

@@ -1,4 +1,4 @@
-"""A multi-model server whose container's memory ends while it explains every model."""
+"""A multi-model server with little memory explains the predictions of every model."""
 
 import io
 from pathlib import Path
@@ -20,13 +20,13 @@ pytestmark = [
 
 MODELS = 6
 WIDTH = 3000
-"""Channels: a model has 36 MB of weights, of which compiling makes twice as much for a while."""
+"""Channels; a model has 36 MB of weights, and compiling it temporarily needs twice that."""
 MEMORY = "700m"
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 
 
 def write_heavy_graph(path: Path) -> None:
-    """Two convolutions, the second of 36 MB, their average and three scores."""
+    """Write a graph of two convolutions, the second with 36 MB of weights, and three classes."""
     random = np.random.default_rng(0)
 
     def weights(*shape: int) -> Any:

@@ -1,4 +1,4 @@
-"""What the image says about itself, and what it holds."""
+"""The image's metadata and contents."""
 
 import re
 from typing import Any
@@ -18,7 +18,7 @@ def config(engine: Any, image: str) -> dict[str, Any]:
 
 @pytest.fixture
 def run(platform: Any) -> Any:
-    """run(words): exit status and output of a command in the image."""
+    """run(command): the exit status and output of a command in the image."""
 
     def run(command: list[str]) -> tuple[int, str]:
         with platform.command(command, network_mode="none") as running:
@@ -27,8 +27,8 @@ def run(platform: Any) -> Any:
     return run
 
 
-def test_it_trains_when_told_nothing(platform: Any, config: dict[str, Any]) -> None:
-    """SDK v3's ModelTrainer names no command; SageMaker's own `train` must not be an argument."""
+def test_the_default_command_is_train(platform: Any, config: dict[str, Any]) -> None:
+    """SDK v3's ModelTrainer sets no command; an entrypoint would get `train` as an argument."""
     assert config["Cmd"] == ["train"]
     assert not config["Entrypoint"]
 
@@ -42,34 +42,34 @@ def test_labels(platform: Any, config: dict[str, Any]) -> None:
     assert labels["org.opencontainers.image.revision"]
 
 
-def test_it_asks_for_gpus(platform: Any, config: dict[str, Any]) -> None:
-    """The NVIDIA runtime reads these two; without them a GPU host shows no GPU."""
+def test_environment_variables_request_gpus(platform: Any, config: dict[str, Any]) -> None:
+    """The NVIDIA runtime reads these two; without them the container sees no GPU."""
     assert "NVIDIA_VISIBLE_DEVICES=all" in config["Env"]
     assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in config["Env"]
 
 
 @pytest.mark.parametrize("compiler", ["cc", "gcc", "g++", "make"])
-def test_it_holds_no_compiler(platform: Any, run: Any, compiler: str) -> None:
+def test_the_image_has_no_compiler(platform: Any, run: Any, compiler: str) -> None:
     code, output = run(["which", compiler])
     assert code == 1, output
 
 
-def test_its_packages_fit_each_other(platform: Any, run: Any) -> None:
-    """But for what smdebug pins, which no Python after 3.11 has; see docs/installing.md."""
+def test_installed_packages_are_compatible(platform: Any, run: Any) -> None:
+    """Except for smdebug's pins, which do not exist for Python above 3.11: docs/installing.md."""
     _, output = run(["pip", "check"])
     unmet = re.findall(r"^(\S+) \S+ has requirement ([\w-]+)", output, re.MULTILINE)
     assert sorted(unmet) == [("smdebug", "protobuf"), ("smdebug", "pyinstrument")], output
     assert len(output.splitlines()) == len(unmet), output
 
 
-def test_it_keeps_the_persons_own_tools_out(platform: Any, run: Any) -> None:
+def test_the_image_has_no_client_packages(platform: Any, run: Any) -> None:
     script = (
         "import importlib.util as u; print([bool(u.find_spec(n)) for n in ('sagemaker', 'local')])"
     )
     assert run(["python", "-c", script]) == (0, "[False, False]\n")
 
 
-def test_the_build_secret_is_not_in_it(platform: Any, run: Any) -> None:
+def test_the_image_has_no_build_secret(platform: Any, run: Any) -> None:
     code, output = run(["find", "/run/secrets", "/tmp", "/root/.cache", "-type", "f"])
     assert [line for line in output.splitlines() if "No such file" not in line] == []
     assert code in {0, 1}

@@ -1,4 +1,4 @@
-"""The small installs, each in an environment that holds nothing else."""
+"""Installs with one extra or none, each in a separate virtual environment."""
 
 import os
 import re
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project as a wheel, made from a copy of the checkout."""
+    """The project's wheel, built from a copy of the checkout."""
     copy = tmp_path_factory.mktemp("checkout")
     for name in SOURCES:
         path = ROOT / name
@@ -85,7 +85,7 @@ def cache(pytestconfig: pytest.Config) -> Path:
     return pytestconfig.cache.mkdir("environments")
 
 
-def test_local_alone_is_small_and_runs_a_sagemaker(
+def test_the_local_extra_is_small_and_runs_a_local_sagemaker(
     wheel: Path, cache: Path, tmp_path: Path
 ) -> None:
     bin_folder = installed("local", wheel, cache, tmp_path)
@@ -134,7 +134,7 @@ def test_local_alone_is_small_and_runs_a_sagemaker(
         assert len(done.stderr.splitlines()) == 1
 
 
-def test_serve_alone_has_all_that_a_server_on_a_cpu_imports(
+def test_the_serve_extra_has_all_imports_of_a_cpu_server(
     wheel: Path, cache: Path, tmp_path: Path
 ) -> None:
     bin_folder = installed("serve", wheel, cache, tmp_path)
@@ -149,7 +149,7 @@ def test_serve_alone_has_all_that_a_server_on_a_cpu_imports(
     assert berth.stderr.endswith("'berth-vision[local]'\n")
 
 
-def test_without_any_extra_each_command_says_which_it_needs(
+def test_without_extras_each_command_names_the_extra_it_needs(
     wheel: Path, cache: Path, tmp_path: Path
 ) -> None:
     bin_folder = installed(None, wheel, cache, tmp_path)

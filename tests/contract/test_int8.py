@@ -1,4 +1,4 @@
-"""int8 over HTTP against what the job recorded of it, and on its way from a job to an endpoint."""
+"""int8 predictions over HTTP and of an endpoint, compared with what the training job recorded."""
 
 import io
 import json
@@ -36,18 +36,18 @@ HYPERPARAMETERS = {
     "learning_rate": "0.005",
     "workers": "0",
     "quantize": "int8",
-    # Whatever it costs this network, the graph is kept: what is tested is that it is served.
+    # Keep the int8 graph at any loss of accuracy; these tests check how it is served.
     "quantize_tolerance": "100",
 }
 SAME = 1e-3
 """Largest difference of one probability between endpoints of the same precision."""
 ROUNDED = 0.1
-"""The same between an endpoint and the job, whose passes hold more images and round differently, in
-int8 by a whole step, and on each processor in its own way."""
+"""The same between an endpoint and the job: larger batches round differently, in int8 by a whole
+quantisation step, and rounding depends on the processor."""
 CHANGED = 0.06
-"""What int8 changes a probability of this network by at least, three times less than seen."""
+"""int8 must change some probability by more than this, a third of the measured change."""
 IMAGES = 4.01
-"""Labels that may differ, between an endpoint and the job, of the held-out images."""
+"""Number of held-out images whose label may differ between an endpoint and the job."""
 
 READY = re.compile(r"ready after .*OpenVINO on \d+ CPU cores?(?: in (\w+))?$", re.MULTILINE)
 
@@ -56,12 +56,12 @@ Probabilities = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
 @dataclass
 class Job:
-    """A job with `quantize=int8`, of a local SageMaker that is down.
+    """A training job with `quantize=int8` of a local SageMaker that has been stopped.
 
     Attributes:
-        home: of that SageMaker.
-        model: what it left.
-        held_out: files and labels of the images that it was evaluated on.
+        home: the home of that SageMaker.
+        model: the unpacked artifact.
+        held_out: the file contents and labels of the images that the job was evaluated on.
     """
 
     home: Path
@@ -74,7 +74,7 @@ class Job:
 
 
 def write_photos(root: Path) -> None:
-    """Stripes of two directions and a chequered pattern under noise."""
+    """Write noisy images of three classes: stripes of two directions and a chequered pattern."""
     random = np.random.default_rng(3)
     wave = np.sin(np.arange(SIDE) * 0.8)
     patterns = {
@@ -147,7 +147,7 @@ def job(once: Callable[[str, Callable[[Path], None]], Path], preloaded: Mapping[
 
 
 def asked(job: Job, invoke: Callable[[bytes], Any]) -> Probabilities:
-    """(images, classes): what an endpoint answers to each held-out image, all labels of it."""
+    """An endpoint's probabilities for the held-out images, (images, classes)."""
     rows = []
     for data, _ in job.held_out:
         (prediction,) = invoke(data)["predictions"]
@@ -162,7 +162,7 @@ def accuracy(job: Job, probabilities: Probabilities) -> float:
 
 
 def check_int8(job: Job, int8: Probabilities, float32: Probabilities) -> None:
-    """An endpoint in int8 costs what the job recorded, to an image."""
+    """Check that int8 loses as much accuracy as the job recorded, up to IMAGES images."""
     if not has_instructions("int8"):
         np.testing.assert_allclose(int8, float32, atol=SAME)
         return
@@ -181,7 +181,7 @@ def check_int8(job: Job, int8: Probabilities, float32: Probabilities) -> None:
 
 
 def served(platform: Any, job: Job, precision: str) -> tuple[Probabilities, str]:
-    """The answers in a precision, and the log."""
+    """The probabilities in a precision, and the server's log."""
     with platform.serve(job.model, {"BERTH_PRECISION": precision}) as endpoint:
         endpoint.until_ready()
 
@@ -195,7 +195,7 @@ def served(platform: Any, job: Job, precision: str) -> tuple[Probabilities, str]
 @pytest.mark.parametrize(
     "platform", ["process", pytest.param("slim", marks=pytest.mark.docker)], indirect=True
 )
-def test_int8_over_http_is_as_good_as_the_job_recorded(platform: Any, job: Job) -> None:
+def test_int8_predictions_are_as_accurate_as_the_job_recorded(platform: Any, job: Job) -> None:
     float32, _ = served(platform, job, "float32")
     int8, log = served(platform, job, "int8")
     check_int8(job, int8, float32)
@@ -215,7 +215,7 @@ def test_int8_over_http_is_as_good_as_the_job_recorded(platform: Any, job: Job) 
         )
 
 
-def test_a_jobs_int8_is_what_deploy_with_precision_serves(
+def test_deploy_with_precision_int8_serves_the_jobs_int8_model(
     job: Job, preloaded: Mapping[str, str]
 ) -> None:
     berth(job.home, preloaded, "up", "--executor", "process", "--port", "0")

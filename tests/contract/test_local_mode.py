@@ -1,6 +1,6 @@
-"""The image under the SageMaker SDK's own local mode: no AWS account, no S3, no network.
+"""The image in the SageMaker SDK's local mode, without an AWS account, S3 or a network.
 
-The SDK talks to Docker through compose. Here it is kept from every address but the loopback.
+The SDK runs containers with Docker Compose. Here it can connect to loopback addresses only.
 """
 
 import io
@@ -18,8 +18,8 @@ from PIL import Image
 pytestmark = [
     pytest.mark.docker,
     pytest.mark.timeout(900),
-    # The SDK leaves the pipes of the commands it runs to the garbage collector, and its trainer
-    # imports modules it has itself moved.
+    # The SDK does not close the pipes of the commands it runs, and its trainer imports its own
+    # modules from deprecated paths.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:sagemaker.train.configs has been moved:DeprecationWarning"),
 ]
@@ -28,12 +28,12 @@ COMPOSE_FOLDER = "com.docker.compose.project.working_dir"
 LABELS = {"blue", "green", "red"}
 ROLE = "arn:aws:iam::000000000000:role/nobody"
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-"""Threads of two hosts on one machine wait for each other, spinning."""
+"""Threads of two hosts on one machine would spin while they wait for each other."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No AWS configuration, telemetry off, and no connection leaves this machine."""
+    """Remove the AWS configuration, turn telemetry off and refuse connections to other machines."""
     config = tmp_path_factory.mktemp("config") / "config.yaml"
     config.write_text(
         "SchemaVersion: '1.0'\nSageMaker: {PythonSDK: {Modules: {TelemetryOptOut: true}}}\n"
@@ -60,7 +60,7 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def tidy(engine: Any, tmp_path: Path) -> Iterator[None]:
-    """The SDK leaves its stopped containers behind."""
+    """Remove the stopped containers that the SDK leaves."""
     yield
     for container in engine.containers.list(
         all=True, filters={"label": COMPOSE_FOLDER}, ignore_removed=True
@@ -202,7 +202,7 @@ def test_two_hosts_train_one_model_with_sdk_v3(
 def test_model_trainer_of_sdk_v3(
     image: str, image_folder: Path, quick: dict[str, str], tmp_path: Path
 ) -> None:
-    """SDK v3's trainer: JSON-encoded hyperparameters and no command."""
+    """SDK v3's ModelTrainer sends JSON-encoded hyperparameters and sets no command."""
     from sagemaker.core.training.configs import Compute, InputData
     from sagemaker.train import ModelTrainer
     from sagemaker.train.model_trainer import Mode

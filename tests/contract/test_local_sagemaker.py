@@ -1,8 +1,8 @@
-"""Unmodified clients on the local SageMaker: boto3, the AWS CLI and the SDK v3, offline.
+"""Unmodified clients on the local SageMaker: boto3, the AWS CLI and SDK v3, offline.
 
-Each trains, tunes, deploys, invokes and transforms with the real image's commands, as processes,
-and boto3 as containers too, while every connection that would leave this machine fails. What runs a
-job is nothing that a client sees: a request has been read before, and an answer is written after.
+Each client trains, tunes, deploys, invokes and transforms with the real image's commands, which run
+as processes, and for boto3 also as containers. Connections to other machines fail. Requests and
+responses do not depend on the executor, so one client is enough for containers.
 """
 
 import base64
@@ -27,7 +27,7 @@ from tests.training_requests import ROLE, training
 
 pytestmark = [
     pytest.mark.timeout(1200),
-    # The SDK's modules warn about each other as they are imported.
+    # The SDK's modules raise deprecation warnings when they are imported.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -60,7 +60,7 @@ def sagemaker(
     preloaded: dict[str, str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[str]:
-    """The URL of a local SageMaker with a bucket of coloured images; nothing gets out."""
+    """The URL of an offline local SageMaker with a bucket of coloured images."""
     root = tmp_path_factory.mktemp(executor)
     config = root / "config.yaml"
     config.write_text(
@@ -89,7 +89,7 @@ def sagemaker(
         patch.setenv("AWS_ENDPOINT_URL", url)
         patch.setenv("AWS_ACCESS_KEY_ID", key.key_id)
         patch.setenv("AWS_SECRET_ACCESS_KEY", key.secret)
-        boto3.setup_default_session()  # one from before has the key of another home
+        boto3.setup_default_session()  # an earlier session has the access key of another home
         try:
             aws("s3", "mb", f"s3://{BUCKET}")
             aws("s3", "cp", "--recursive", str(image_folder), f"s3://{BUCKET}/coloured")
@@ -100,7 +100,7 @@ def sagemaker(
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process too reaches the loopback alone."""
+    """Let this process connect to loopback addresses only."""
     import socket
 
     connect = socket.socket.connect
@@ -233,7 +233,7 @@ def check_transform(s3: Any, name: str, image_folder: Path) -> None:
 
 
 def metrics_in_the_log(endpoint: str) -> list[Document]:
-    """What CloudWatch would make metrics of, were it given the endpoint's log."""
+    """The embedded metric documents in the endpoint's log."""
     group = f"/aws/sagemaker/Endpoints/{endpoint}"
     pages = boto3.client("logs").get_paginator("filter_log_events").paginate(logGroupName=group)
     return documents("\n".join(event["message"] for page in pages for event in page["events"]))
@@ -317,7 +317,7 @@ def test_boto3(sagemaker: str, quick: dict[str, str], image_folder: Path, tmp_pa
     assert refused.value.response["OriginalStatusCode"] == 400
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 424
     client.delete_endpoint(EndpointName=name)
-    # The container writes its last minute when it ends.
+    # The container writes the metrics of its last minute when it ends.
     wait(lambda: str(total(metrics_in_the_log(name), "Invocations")), {"3.0"})
     assert total(metrics_in_the_log(name), "Images") == 4
     assert total(metrics_in_the_log(name), "Invocation4XXErrors") == 1
@@ -339,7 +339,7 @@ def test_aws_cli(sagemaker: str, quick: dict[str, str], image_folder: Path, tmp_
     client = boto3.client("sagemaker")
 
     def status(kind: str, ends: set[str]) -> str:
-        """What the CLI says, once boto3 finds one of `ends`; a call of the CLI takes a second."""
+        """The status that the CLI shows once boto3 sees one of `ends`; CLI calls take a second."""
         field, named = f"{kind}Status", f"{kind}Name"
         words = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind).lower()
         describe = getattr(client, f"describe_{words.replace('-', '_')}")
@@ -390,7 +390,7 @@ def test_sdk_v3(sagemaker: str, quick: dict[str, str], image_folder: Path) -> No
     from sagemaker.train import ModelTrainer
     from sagemaker.train.tuner import HyperparameterTuner
 
-    # The SDK keeps its clients as long as the process: those of the executor before this one.
+    # The SDK caches its clients for the whole process: drop those of an earlier executor.
     SageMakerClient.reset()
     SingletonMeta._instances.clear()
     trainer = ModelTrainer(

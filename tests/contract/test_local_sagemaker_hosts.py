@@ -1,6 +1,6 @@
-"""Two hosts of one training job on the local SageMaker: the real image, on a network of their own.
+"""Training jobs on two hosts of the local SageMaker, with the real image and a network per job.
 
-Only containers can be several hosts, so these tests need Docker.
+Only the Docker executor can run several hosts.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
 BUCKET = "photos"
 LIMIT = 400
-"""Seconds for a job that takes a dozen on an idle machine."""
+"""Time limit of a job in seconds; it takes about 12 on an idle machine."""
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def of_home(found: list[Any], home: Path) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def models() -> dict[bool, bytes]:
-    """The weights of the job without and with network isolation, once they are there."""
+    """The weights of the finished jobs, by whether the network was isolated."""
     return {}
 
 
@@ -142,7 +142,7 @@ def rule(name: str, **parameters: str) -> dict[str, Any]:
     }
 
 
-def test_two_hosts_are_debugged_and_profiled_as_the_request_to_boto3_says(
+def test_two_hosts_are_debugged_and_profiled_with_boto3(
     sagemaker: Address, bucket: str, image: str, quick: dict[str, str], tmp_path: Path
 ) -> None:
     jobs, s3 = client(sagemaker, "sagemaker"), client(sagemaker, "s3")

@@ -1,4 +1,4 @@
-"""SageMaker's contract for containers of multi-model endpoints, for the command and the image."""
+"""SageMaker's container contract for multi-model endpoints, for the command and the images."""
 
 import io
 import shutil
@@ -51,7 +51,7 @@ def loaded(endpoint: Any) -> list[str]:
 
 @pytest.fixture(scope="module")
 def models(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three models, one cut short and one that is only a link, as SageMaker unpacks archives."""
+    """Three valid models, a truncated one and a symlink, laid out as SageMaker unpacks archives."""
     root = tmp_path_factory.mktemp("models")
     for name in ("a", "b", "c", "cut"):
         shutil.copytree(trained.tree.model, root / name / "model")
@@ -84,11 +84,11 @@ def test_models_are_loaded_listed_invoked_evicted_and_unloaded(endpoint: Any) ->
     assert answer.headers[ATTRIBUTES] == "top_k=2"
     assert len(answer.json()["predictions"][0]["top"]) == 2
 
-    # Two models fit: the one that was not used for the longest time leaves.
+    # Two models fit: the least recently used one is evicted.
     assert load(endpoint, "c").status_code == 200
     assert loaded(endpoint) == ["a", "c"]
     assert get(endpoint, "/models/b").status_code == 404
-    # Who loaded it does not know, and is answered all the same.
+    # The client does not know of the eviction: the model is loaded again.
     again = invoke(endpoint, "b")
     assert again.json() == invoke(endpoint, "c").json()
     assert loaded(endpoint) == ["b", "c"]
@@ -99,7 +99,7 @@ def test_models_are_loaded_listed_invoked_evicted_and_unloaded(endpoint: Any) ->
     assert endpoint.ping().status_code == 200
 
 
-def test_what_cannot_be_loaded_is_one_line_and_harms_nobody(endpoint: Any) -> None:
+def test_invalid_models_fail_with_one_line_and_the_server_keeps_serving(endpoint: Any) -> None:
     for name, folder in (
         ("cut", "cut"),
         ("none", "none"),
@@ -118,8 +118,8 @@ def test_what_cannot_be_loaded_is_one_line_and_harms_nobody(endpoint: Any) -> No
     assert get(endpoint, "/nowhere").status_code == 404
 
 
-def test_models_come_and_go_under_load(endpoint: Any) -> None:
-    """Three models in the place of two, each loaded and unloaded while it is invoked."""
+def test_models_are_loaded_and_unloaded_under_load(endpoint: Any) -> None:
+    """Three models compete for two places; each is loaded and unloaded while it is invoked."""
     statuses: list[int] = []
 
     def client(name: str) -> None:
@@ -133,14 +133,14 @@ def test_models_come_and_go_under_load(endpoint: Any) -> None:
         each.start()
     for each in clients:
         each.join()
-    # 404: its twin has unloaded it. 507: both models in memory are in use.
+    # 404: the other client of this model has unloaded it. 507: both models in memory are in use.
     assert set(statuses) <= {200, 404, 409, 507}
     assert 200 in statuses
     assert endpoint.ping().status_code == 200
     assert loaded(endpoint) == []
 
 
-def test_sigterm_ends_it(endpoint: Any) -> None:
+def test_sigterm_ends_the_server(endpoint: Any) -> None:
     assert load(endpoint, "a").status_code == 200
     endpoint.running.signal(signal.SIGTERM)
     assert endpoint.running.wait(30) == 0, endpoint.running.logs()

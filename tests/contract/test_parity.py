@@ -1,4 +1,4 @@
-"""One image, one answer: evaluation, a served process and a served container agree to 1e-4."""
+"""The job's evaluation and the server agree on an image's probabilities to 1e-4."""
 
 import base64
 import io
@@ -19,7 +19,7 @@ SIZE = 96
 
 
 def photo(seed: int) -> bytes:
-    """A turned phone picture: larger than the network's input, lying on its side by its EXIF."""
+    """A JPEG larger than the network's input, with an EXIF orientation that rotates it."""
     random = np.random.default_rng(seed)
     small = random.integers(0, 256, (9, 12, 3), dtype=np.uint8)
     picture = Image.fromarray(small).resize((240 + 8 * (seed % 5), 180), Image.Resampling.BICUBIC)
@@ -34,7 +34,7 @@ def photo(seed: int) -> bytes:
 def photographed(
     platform: Any, tmp_path_factory: pytest.TempPathFactory, quick: Any, new_tree: Any
 ) -> Any:
-    """A job on photographs, trained on this platform."""
+    """The tree of a training job on photographs, run on this platform."""
     root = tmp_path_factory.mktemp("photos")
     for number in range(CLASSES * 8):
         split = "validation" if number >= CLASSES * 6 else "train"
@@ -51,7 +51,9 @@ def photographed(
     return result.tree
 
 
-def test_the_golden_image_is_answered_as_it_was_evaluated(platform: Any, photographed: Any) -> None:
+def test_the_server_predicts_the_golden_image_as_evaluated(
+    platform: Any, photographed: Any
+) -> None:
     golden = json.loads((photographed.output / "evaluation.json").read_text())["golden"]
     expected = golden["predictions"]
     assert len(expected) == 5
@@ -77,8 +79,8 @@ def test_the_golden_image_is_answered_as_it_was_evaluated(platform: Any, photogr
                 assert entry["probability"] == pytest.approx(wanted["probability"], abs=TOLERANCE)
 
 
-def test_in_bfloat16_the_answer_is_the_same_to_two_digits(platform: Any, photographed: Any) -> None:
-    """Where it is refused, the log says why and the answer is float32's."""
+def test_bfloat16_probabilities_differ_by_less_than_0_02(platform: Any, photographed: Any) -> None:
+    """If bfloat16 is refused, the log says why and the probabilities are those of float32."""
     measured = Artifact.read(photographed.model).bfloat16
     capable = "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     served = capable and measured is not None and measured.good_enough

@@ -1,4 +1,4 @@
-"""The SageMaker Python SDK v2, in an environment of its own, on the local SageMaker, offline."""
+"""The SageMaker Python SDK v2, in its own virtual environment, on the local SageMaker, offline."""
 
 import json
 import os
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(1200)
 
 @pytest.fixture(scope="session")
 def sdk_v2(pytestconfig: pytest.Config) -> Path:
-    """The python of an environment with SDK v2 and smdebug; made once, kept in pytest's cache."""
+    """The python of an environment with SDK v2 and smdebug; kept in pytest's cache."""
     assert pytestconfig.cache is not None
     try:
         return environment(HERE / "sdk-v2.txt", pytestconfig.cache.mkdir("environments"))
@@ -31,7 +31,7 @@ def sdk_v2(pytestconfig: pytest.Config) -> Path:
 def variables(
     request: pytest.FixtureRequest, tmp_path: Path, preloaded: dict[str, str]
 ) -> Iterator[dict[str, str]]:
-    """A notebook's environment: what `berth up` printed, and nothing of the user's AWS settings."""
+    """A notebook's environment variables: those of `berth up`, without the user's AWS settings."""
     if request.param == "docker":
         request.getfixturevalue("image")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
@@ -75,8 +75,8 @@ def test_notebook_with_sdk_v2(
     assert done.returncode == 0, f"{done.stdout[-10_000:]}\n{done.stderr[-10_000:]}"
 
 
-def test_rules_are_those_that_sdk_v2_sends(sdk_v2: Path, tmp_path: Path) -> None:
-    """What tests/unit/container/rules/test_requests_sent.py reads is what is sent."""
+def test_recorded_rules_are_those_that_sdk_v2_sends(sdk_v2: Path, tmp_path: Path) -> None:
+    """The recording that tests/unit/container/rules/test_requests_sent.py reads is up to date."""
     written = tmp_path / "rules.json"
     subprocess.run(
         [str(sdk_v2), "-W", "ignore", str(HERE / "rule_requests.py"), str(written)],

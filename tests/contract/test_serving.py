@@ -1,4 +1,4 @@
-"""The inference half of SageMaker's container contract, for the bare command and for the image."""
+"""SageMaker's inference contract, for the `serve` command and the images."""
 
 import base64
 import contextlib
@@ -55,7 +55,9 @@ def assert_still_serving(endpoint: Any) -> None:
     assert endpoint.ping().status_code == 200
 
 
-def test_ping_names_the_state_until_it_is_ready(platform: Any, trained: Any) -> None:
+def test_ping_returns_503_with_the_state_until_the_server_is_ready(
+    platform: Any, trained: Any
+) -> None:
     with platform.serve(trained.tree.model) as endpoint:
         *before, last = endpoint.until_ready()
     assert last.json()["status"] == "READY"
@@ -65,7 +67,7 @@ def test_ping_names_the_state_until_it_is_ready(platform: Any, trained: Any) -> 
 
 
 def test_the_first_invocation_after_ready_is_answered(platform: Any, trained: Any) -> None:
-    """200 from /ping means that a prediction has been made."""
+    """/ping returns 200 only after a first prediction."""
     with platform.serve(trained.tree.model) as endpoint:
         endpoint.until_ready()
         assert endpoint.invoke(encoded("JPEG"), "image/jpeg").status_code == 200
@@ -107,7 +109,7 @@ def test_arrays(endpoint: Any, trained: Any) -> None:
     assert len(answer.json()["predictions"]) == 2
 
 
-def test_a_batch_is_answered_like_its_images_one_by_one(endpoint: Any) -> None:
+def test_a_batch_gets_the_predictions_of_its_single_images(endpoint: Any) -> None:
     images = [encoded("PNG"), encoded("PNG", 64)]
     alone = [endpoint.invoke(image, "image/png").json()["predictions"][0] for image in images]
     instances = [{"b64": base64.b64encode(image).decode()} for image in images]
@@ -119,7 +121,7 @@ def test_a_batch_is_answered_like_its_images_one_by_one(endpoint: Any) -> None:
 
 
 def test_a_compressed_body(endpoint: Any) -> None:
-    """A bomb of 26 KB is refused like a body of 26 MB."""
+    """A gzip bomb of 26 KB is refused like a body of 26 MB."""
     packed = gzip.compress(encoded("BMP"))
     answer = endpoint.invoke(packed, "image/bmp", Content_Encoding="gzip")
     assert answer.status_code == 200, answer.text
@@ -130,8 +132,8 @@ def test_a_compressed_body(endpoint: Any) -> None:
     assert_still_serving(endpoint)
 
 
-def test_a_body_in_chunks(endpoint: Any) -> None:
-    """Its length is not known before it is read; the limit holds all the same."""
+def test_a_chunked_body(endpoint: Any) -> None:
+    """The size limit applies although the length is not known in advance."""
 
     def post(size: int) -> requests.Response:
         image = encoded("PNG")
@@ -153,20 +155,20 @@ def test_a_body_in_chunks(endpoint: Any) -> None:
         ("application/jsonlines", "application/jsonlines"),
     ],
 )
-def test_accept_chooses_the_form(endpoint: Any, accept: str, content_type: str) -> None:
+def test_accept_selects_the_response_format(endpoint: Any, accept: str, content_type: str) -> None:
     answer = endpoint.invoke(encoded("PNG"), "image/png", Accept=accept)
     assert answer.status_code == 200, answer.text
     assert answer.headers["Content-Type"].partition(";")[0] == content_type
 
 
 @pytest.mark.parametrize("body", ["image", "garbage"])
-def test_custom_attributes_come_back(endpoint: Any, body: str) -> None:
+def test_custom_attributes_are_returned(endpoint: Any, body: str) -> None:
     sent = {"image": encoded("PNG"), "garbage": b"not an image"}[body]
     answer = endpoint.invoke(sent, "image/png", **{ATTRIBUTES: "trace=17; user=me"})
     assert answer.headers[ATTRIBUTES] == "trace=17; user=me"
 
 
-def test_a_prediction_is_explained(endpoint: Any) -> None:
+def test_explain_returns_a_heat_map(endpoint: Any) -> None:
     answer = endpoint.invoke(encoded("PNG"), "image/png", **{ATTRIBUTES: "explain=true"})
     (prediction,) = answer.json()["predictions"]
     with Image.open(io.BytesIO(base64.b64decode(prediction["heat_map"]))) as picture:
@@ -186,7 +188,7 @@ def test_predictions_are_streamed(endpoint: Any) -> None:
     assert endpoint.invoke(images[0], "image/png").status_code == 200
 
 
-def test_sagemakers_other_headers_do_no_harm(endpoint: Any) -> None:
+def test_other_sagemaker_headers_are_accepted(endpoint: Any) -> None:
     answer = endpoint.invoke(
         encoded("PNG"),
         "image/png",
@@ -212,7 +214,9 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_request_is_told_why_and_harms_nobody(endpoint: Any, case: str) -> None:
+def test_an_invalid_request_gets_a_reason_and_the_server_keeps_serving(
+    endpoint: Any, case: str
+) -> None:
     status, body, content_type, accept, named = WRONG[case]
     answer = endpoint.invoke(body, content_type, Accept=accept)
     assert answer.status_code == status, answer.text
@@ -227,7 +231,7 @@ def test_a_wrong_request_is_told_why_and_harms_nobody(endpoint: Any, case: str) 
     ("method", "path", "status"),
     [("GET", "/nowhere", 404), ("GET", "/invocations", 405), ("POST", "/ping", 405)],
 )
-def test_other_paths_are_answered_in_json(
+def test_unknown_paths_and_methods_get_json_errors(
     endpoint: Any, method: str, path: str, status: int
 ) -> None:
     answer = requests.request(method, endpoint.url + path, timeout=60)
@@ -235,7 +239,7 @@ def test_other_paths_are_answered_in_json(
     assert answer.json()["error"]
 
 
-def test_prometheus_scrapes_what_was_invoked(endpoint: Any) -> None:
+def test_prometheus_metrics_count_invocations(endpoint: Any) -> None:
     def answered() -> float:
         scraped = requests.get(f"{endpoint.url}/metrics", timeout=10)
         assert scraped.status_code == 200
@@ -254,7 +258,9 @@ def test_prometheus_scrapes_what_was_invoked(endpoint: Any) -> None:
         assert time.monotonic() < end
 
 
-def test_the_log_is_json_lines_if_asked_for(platform: Any, trained: Any, wait_for: Any) -> None:
+def test_berth_log_format_json_writes_json_lines(
+    platform: Any, trained: Any, wait_for: Any
+) -> None:
     with platform.serve(trained.tree.model, {"BERTH_LOG_FORMAT": "json"}) as endpoint:
         endpoint.until_ready()
         sent = {"X-Amzn-SageMaker-Inference-Id": "mine-17"}
@@ -267,8 +273,8 @@ def test_the_log_is_json_lines_if_asked_for(platform: Any, trained: Any, wait_fo
     assert line["compute_ms"] > 0
 
 
-def test_ping_is_answered_while_invocations_are(endpoint: Any) -> None:
-    """Each ping here has the 2 s SageMaker gives it."""
+def test_ping_is_answered_during_invocations(endpoint: Any) -> None:
+    """Each ping has SageMaker's time limit of 2 s."""
     instances = [{"b64": base64.b64encode(encoded("PNG", 400)).decode()}] * 64
     body = json.dumps({"instances": instances}).encode()
     answers: list[int] = []
@@ -288,7 +294,7 @@ def test_ping_is_answered_while_invocations_are(endpoint: Any) -> None:
     assert set(pings) == {200}
 
 
-def test_the_model_directory_stays_as_it_was(endpoint: Any, trained: Any) -> None:
+def test_the_model_directory_is_not_changed(endpoint: Any, trained: Any) -> None:
     """In Docker it is mounted read-only, as SageMaker mounts it."""
 
     def digest() -> dict[Path, str]:
@@ -303,7 +309,9 @@ def test_the_model_directory_stays_as_it_was(endpoint: Any, trained: Any) -> Non
     assert digest() == before
 
 
-def test_batch_transform_is_told_how_to_send(platform: Any, trained: Any) -> None:
+def test_execution_parameters_follow_the_batch_transform_variables(
+    platform: Any, trained: Any
+) -> None:
     environment = {
         "SAGEMAKER_BATCH": "true",
         "SAGEMAKER_MAX_PAYLOAD_IN_MB": "30",
@@ -322,14 +330,14 @@ def test_batch_transform_is_told_how_to_send(platform: Any, trained: Any) -> Non
     assert large.status_code == 400, "27 MB is too large for an image, not for the request"
 
 
-def test_execution_parameters_by_default(endpoint: Any) -> None:
+def test_default_execution_parameters(endpoint: Any) -> None:
     told = requests.get(f"{endpoint.url}/execution-parameters", timeout=60).json()
     assert told["BatchStrategy"] in {"SINGLE_RECORD", "MULTI_RECORD"}
     assert told["MaxConcurrentTransforms"] >= 1
     assert 1 <= told["MaxConcurrentTransforms"] * told["MaxPayloadInMB"] <= 100
 
 
-def test_another_port(platform: Any, trained: Any) -> None:
+def test_the_server_listens_on_sagemaker_bind_to_port(platform: Any, trained: Any) -> None:
     with contextlib.ExitStack() as stack:
         environment = {"SAGEMAKER_BIND_TO_PORT": "9123", "SAGEMAKER_SAFE_PORT_RANGE": "9123-9199"}
         endpoint = stack.enter_context(platform.serve(trained.tree.model, environment))
@@ -337,11 +345,11 @@ def test_another_port(platform: Any, trained: Any) -> None:
         assert_still_serving(endpoint)
 
 
-def test_sigterm_answers_what_was_asked_and_ends(platform: Any, trained: Any) -> None:
+def test_sigterm_finishes_the_open_request_and_ends_the_server(platform: Any, trained: Any) -> None:
     body = encoded("PNG")
     with platform.serve(trained.tree.model) as endpoint, requests.Session() as idle:
         endpoint.until_ready()
-        # A client that keeps its connection open must not hold up the end.
+        # An idle connection that is kept open must not delay the shutdown.
         assert idle.get(f"{endpoint.url}/ping", timeout=60).status_code == 200
         host, _, port = endpoint.url.removeprefix("http://").partition(":")
         with socket.create_connection((host, int(port)), timeout=STOP_LIMIT) as client:
@@ -349,7 +357,7 @@ def test_sigterm_answers_what_was_asked_and_ends(platform: Any, trained: Any) ->
                 b"POST /invocations HTTP/1.1\r\nHost: here\r\nContent-Type: image/png\r\n"
                 b"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n" % len(body)
             )
-            # The server has the request and waits for its body: from here on it owes an answer.
+            # The server has accepted the request and waits for its body, so it must answer.
             assert client.recv(100).startswith(b"HTTP/1.1 100")
             endpoint.running.signal(signal.SIGTERM)
             client.sendall(body)
@@ -360,8 +368,10 @@ def test_sigterm_answers_what_was_asked_and_ends(platform: Any, trained: Any) ->
     assert code == 0, logs
 
 
-def test_a_broken_model_says_so(platform: Any, trained: Any, tmp_path: Path, wait_for: Any) -> None:
-    """Not a crash loop: /ping stays 503 with the reason, which the log has too."""
+def test_a_broken_model_is_reported_by_ping_and_in_the_log(
+    platform: Any, trained: Any, tmp_path: Path, wait_for: Any
+) -> None:
+    """The server keeps running; /ping returns 503 with the reason, which is also logged."""
     broken = tmp_path / "model"
     broken.mkdir()
     (broken / "model.json").write_text("{}")

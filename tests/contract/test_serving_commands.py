@@ -25,7 +25,7 @@ Berth = Callable[..., int]
 def target(
     tmp_path_factory: pytest.TempPathFactory, toy_uri: str, toy_commands: Commands
 ) -> Iterator[Target]:
-    """A local SageMaker whose image is the toy."""
+    """A local SageMaker that runs the toy image."""
     home = Home.find(tmp_path_factory.mktemp("home"))
     with Server(home, port=0, executor=ProcessExecutor(home, toy_commands)) as server:
         target = Target(
@@ -51,7 +51,7 @@ def berth(target: Target, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Be
 
 @pytest.fixture(scope="module")
 def models(target: Target) -> dict[str, str]:
-    """S3 URIs: a model that serves and one that does not."""
+    """S3 URIs of a model that can be served and of one that cannot."""
     uris = {}
     for name, files in {"good": ["model.json"], "bad": ["model.json", "broken"]}.items():
         data = io.BytesIO()
@@ -68,7 +68,7 @@ def models(target: Target) -> dict[str, str]:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """The toy answers with what it is sent, so each file is its own answer."""
+    """Files with a response as content: the toy image returns what it is sent."""
     for name in ("ants", "bees"):
         top = [{"label": name, "probability": 0.9}, {"label": "other", "probability": 0.1}]
         path = tmp_path / "photos" / name / "1.jpg"
@@ -78,7 +78,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def names(target: Target) -> set[str]:
-    """Everything there is: endpoints, configurations, models."""
+    """The names of all endpoints, endpoint configurations and models."""
     sagemaker = target.client("sagemaker")
     return {
         *(one["EndpointName"] for one in sagemaker.list_endpoints()["Endpoints"]),
@@ -90,7 +90,7 @@ def names(target: Target) -> set[str]:
     }
 
 
-def test_a_model_is_deployed_asked_updated_and_deleted(
+def test_a_model_is_deployed_invoked_updated_and_deleted(
     berth: Berth,
     target: Target,
     models: dict[str, str],
@@ -112,7 +112,7 @@ def test_a_model_is_deployed_asked_updated_and_deleted(
     assert berth("deploy", "flowers", "--model-data", models["bad"], "--update") == 1
     shown = capsys.readouterr()
     assert "  toy: the model cannot be loaded: it is broken\n" in shown.out
-    assert "GET /ping" not in shown.out  # of the container that still serves
+    assert "GET /ping" not in shown.out  # logged by the container that still serves
     assert "update failed" in shown.err
     after = target.client("sagemaker").describe_endpoint(EndpointName="flowers")
     assert after["EndpointConfigName"] == served["EndpointConfigName"]
@@ -120,7 +120,7 @@ def test_a_model_is_deployed_asked_updated_and_deleted(
     assert names(target) == set()
 
 
-def test_an_endpoint_that_fails_says_why_and_leaves_nothing(
+def test_a_failed_endpoint_reports_the_reason_and_is_deleted(
     berth: Berth, target: Target, models: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert berth("deploy", "broken", "--model-data", models["bad"]) == 1
@@ -130,7 +130,7 @@ def test_an_endpoint_that_fails_says_why_and_leaves_nothing(
     wait_until(lambda: names(target) == set())
 
 
-def test_a_time_to_live_reaches_the_local_sagemaker(
+def test_the_time_to_live_is_tagged_on_the_endpoint(
     berth: Berth, target: Target, models: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert berth("deploy", "brief", "--model-data", models["good"], "--ttl", "2h") == 0
@@ -151,7 +151,7 @@ def test_a_folder_is_transformed(
     assert names(target) == set()
 
 
-def test_an_upload_is_a_channel(
+def test_a_second_upload_sends_no_files(
     berth: Berth, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for sent in (2, 0):

@@ -1,4 +1,4 @@
-"""What SageMaker may ask of the serving image that only Docker can show."""
+"""Properties of the serving containers that can only be tested with Docker."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ urllib.request.urlopen(
 
 
 def kill_worker(running: Any) -> None:
-    """Kill the server's one worker; it is gone when this returns."""
+    """Kill the server's only worker and wait until it is gone."""
     script = (
         "set -- $(cat /proc/1/task/1/children); kill -9 $1; "
         "while [ -e /proc/$1 ]; do sleep 0.05; done"
@@ -52,7 +52,7 @@ def inside(running: Any, script: str) -> tuple[int, str]:
 
 
 @FULL
-def test_no_shell_stands_between_sagemaker_and_the_server(platform: Any, trained: Any) -> None:
+def test_the_server_is_pid_1(platform: Any, trained: Any) -> None:
     with platform.serve(trained.tree.model) as endpoint:
         endpoint.until_ready()
         read = endpoint.running.container.exec_run(["cat", "/proc/1/cmdline"])
@@ -63,7 +63,7 @@ def test_no_shell_stands_between_sagemaker_and_the_server(platform: Any, trained
 
 @BOTH
 def test_a_server_needs_no_network(platform: Any, trained: Any, wait_for: Any) -> None:
-    """As with EnableNetworkIsolation, but stricter: there is nothing but the loopback."""
+    """Stricter than EnableNetworkIsolation: the container has only the loopback interface."""
     volumes = {str(trained.tree.model): {"bind": "/opt/ml/model", "mode": "ro"}}
     with platform.command(["serve"], volumes=volumes, network_mode="none") as running:
         wait_for(lambda: inside(running, PING) == (0, "200\n"), running)
@@ -73,10 +73,10 @@ def test_a_server_needs_no_network(platform: Any, trained: Any, wait_for: Any) -
 
 
 @BOTH
-def test_a_server_writes_nowhere_but_tmp(platform: Any, trained: Any) -> None:
-    """Serverless endpoints have a read-only file system, /tmp apart, and no /dev/shm.
+def test_a_server_writes_only_to_tmp(platform: Any, trained: Any) -> None:
+    """Serverless endpoints have a read-only file system except for /tmp, and no /dev/shm.
 
-    Here the server is a user besides whom the image does not know.
+    Here the server also runs as a user that the image does not know.
     """
     options = {"read_only": True, "tmpfs": {"/tmp": "size=64m"}, "ipc_mode": "none"}
     options |= {"user": "12345:12345"}
@@ -88,7 +88,7 @@ def test_a_server_writes_nowhere_but_tmp(platform: Any, trained: Any) -> None:
 
 @BOTH
 @pytest.mark.parametrize("many", [False, True])
-def test_a_server_with_nothing_to_write_in_ends_in_one_line(platform: Any, many: bool) -> None:
+def test_a_server_without_a_writable_folder_fails_with_one_line(platform: Any, many: bool) -> None:
     options = {"read_only": True, "ipc_mode": "none"}
     environment = {"SAGEMAKER_MULTI_MODEL": "true"} if many else {}
     with platform.command(["serve"], environment=environment, **options) as running:
@@ -103,7 +103,7 @@ FILL = "cat /dev/zero > /tmp/full 2> /dev/null; exec serve"
 
 
 @BOTH
-def test_a_server_and_its_next_worker_work_while_tmp_is_full(
+def test_a_server_and_a_restarted_worker_work_while_tmp_is_full(
     platform: Any, trained: Any, wait_for: Any
 ) -> None:
     options = {"read_only": True, "tmpfs": {"/tmp": "size=1m"}, "ipc_mode": "none"}
@@ -121,7 +121,7 @@ def test_a_server_and_its_next_worker_work_while_tmp_is_full(
 
 
 @BOTH
-def test_models_of_a_killed_worker_are_known_while_tmp_is_full(
+def test_loaded_models_can_be_invoked_after_a_worker_is_killed_while_tmp_is_full(
     platform: Any, trained: Any, wait_for: Any
 ) -> None:
     options = {"read_only": True, "tmpfs": {"/tmp": "size=1m"}, "ipc_mode": "none"}
@@ -142,7 +142,7 @@ def test_models_of_a_killed_worker_are_known_while_tmp_is_full(
 
 
 @FULL
-def test_a_killed_worker_comes_back(platform: Any, trained: Any, wait_for: Any) -> None:
+def test_a_killed_worker_is_restarted(platform: Any, trained: Any, wait_for: Any) -> None:
     with platform.serve(trained.tree.model) as endpoint:
         endpoint.until_ready()
         kill_worker(endpoint.running)

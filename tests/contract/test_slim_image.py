@@ -1,4 +1,4 @@
-"""What the image of target `serve` holds, and what it says to what it does not do."""
+"""Contents of the serving image, and its errors for what only the full image can do."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ pytestmark = [
 ]
 
 LARGEST = 450e6
-"""Bytes, as `docker image ls` counts them."""
+"""Size limit in bytes, as `docker image ls` counts them."""
 LISTING = """
 import importlib.metadata as m, importlib.util as u, json
 absent = ("torch", "torchvision", "pip", "sagemaker_training", "smdebug", "boto3", "local")
@@ -27,13 +27,15 @@ def facts(engine: Any, serving_image: str) -> dict[str, Any]:
     return dict(engine.images.get(serving_image).attrs)
 
 
-def test_it_is_small_and_serves_when_told_nothing(platform: Any, facts: dict[str, Any]) -> None:
+def test_the_image_is_small_and_its_default_command_is_serve(
+    platform: Any, facts: dict[str, Any]
+) -> None:
     assert facts["Size"] <= LARGEST
     assert facts["Config"]["Cmd"] == ["serve"]
     assert not facts["Config"]["Entrypoint"]
 
 
-def test_sagemaker_finds_the_labels_of_the_other_image(
+def test_sagemaker_labels_equal_those_of_the_full_image(
     platform: Any, facts: dict[str, Any], engine: Any, image: str
 ) -> None:
     def labels(config: dict[str, Any]) -> dict[str, str]:
@@ -44,7 +46,7 @@ def test_sagemaker_finds_the_labels_of_the_other_image(
     assert found == labels(engine.images.get(image).attrs["Config"])
 
 
-def test_it_holds_a_server_and_nothing_else(platform: Any) -> None:
+def test_the_image_has_only_the_servers_packages(platform: Any) -> None:
     with platform.command(["python", "-c", LISTING], network_mode="none") as running:
         assert running.wait(120) == 0, running.logs()
         installed, unwanted = json.loads(running.logs())
@@ -52,7 +54,7 @@ def test_it_holds_a_server_and_nothing_else(platform: Any) -> None:
     assert unwanted == []
 
 
-def test_it_says_which_image_trains(platform: Any, make_tree: Any) -> None:
+def test_training_fails_and_names_the_full_image(platform: Any, make_tree: Any) -> None:
     tree = make_tree()
     result = platform.train(tree)
     assert result.code == 1
@@ -62,7 +64,7 @@ def test_it_says_which_image_trains(platform: Any, make_tree: Any) -> None:
     assert tree.failure == result.logs
 
 
-def test_a_model_without_an_export_is_said_to_need_the_other_image(
+def test_serving_a_model_without_an_export_fails_and_names_the_full_image(
     platform: Any, trained: Any, tmp_path: Path, wait_for: Any
 ) -> None:
     model = tmp_path / "model"

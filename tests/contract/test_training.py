@@ -1,4 +1,4 @@
-"""The training half of SageMaker's container contract, for the bare commands and for the image."""
+"""SageMaker's training contract, for the `train` command and the image."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def test_a_completed_job_leaves_a_model_and_a_report_and_no_failure(trained: Any) -> None:
+def test_a_completed_job_writes_a_model_and_a_report_and_no_failure(trained: Any) -> None:
     assert trained.code == 0
     assert trained.tree.failure is None
     assert {path.name for path in trained.tree.model.iterdir()} >= {
@@ -37,32 +37,32 @@ def test_a_completed_job_leaves_a_model_and_a_report_and_no_failure(trained: Any
     }
 
 
-def test_the_model_can_become_an_archive_sagemaker_accepts(trained: Any) -> None:
-    """Endpoints refuse archives with links in them."""
+def test_the_model_has_no_symlinks(trained: Any) -> None:
+    """Endpoints refuse archives with links."""
     kinds = {path: path.is_symlink() for path in trained.tree.model.rglob("*")}
     assert kinds
     assert not any(kinds.values())
 
 
-def test_inputs_stay_as_they_were(trained: Any, channels: dict[str, Path]) -> None:
-    """FastFile channels are read-only; in Docker all of /opt/ml/input is mounted so here."""
+def test_inputs_are_not_changed(trained: Any, channels: dict[str, Path]) -> None:
+    """FastFile channels are read-only; with Docker all of /opt/ml/input is mounted read-only."""
     for name, source in channels.items():
         assert digests(trained.tree.root / "input" / "data" / name) == digests(source)
 
 
-def test_metrics_are_lines_a_metric_definition_can_read(trained: Any) -> None:
+def test_metric_definitions_match_the_logged_metrics(trained: Any) -> None:
     for metric in ("train:loss", "validation:loss", "validation:accuracy"):
         found = re.findall(rf"{metric}=([0-9.]+);", trained.logs)
         assert found, f"{metric} is nowhere in:\n{trained.logs}"
         assert all(float(value) >= 0 for value in found)
 
 
-def test_the_job_name_reaches_the_model(trained: Any) -> None:
+def test_the_model_records_the_job_name(trained: Any) -> None:
     assert trained.tree.description()["provenance"]["job"] == "contract"
 
 
 def test_the_toolkits_variables_are_set(trained: Any) -> None:
-    """What scripts written for the toolkit read; torchrun's ranks and any child inherit it."""
+    """Scripts for SageMaker's training toolkit read them; torchrun's ranks inherit them."""
     found = json.loads((trained.tree.output / "variables.json").read_text())
     base = Path(found["SM_MODEL_DIR"]).parent
     assert base in (Path("/opt/ml"), trained.tree.root)
@@ -75,7 +75,7 @@ def test_the_toolkits_variables_are_set(trained: Any) -> None:
     assert found["SM_HP_ARCH"] == json.loads(found["SM_HPS"])["arch"] == "squeezenet1_1"
 
 
-def test_both_sdks_encodings_and_both_input_modes_mean_the_same(
+def test_hyperparameter_encodings_and_input_modes_are_equivalent(
     platform: Any, trained: Any, make_tree: Any
 ) -> None:
     """SDK v3 JSON-encodes every value, boto3 users write plain text; names may have dashes."""
@@ -108,7 +108,7 @@ def test_both_sdks_encodings_and_both_input_modes_mean_the_same(
         ({"arch": "resnet19"}, "resnet19", "resnet18"),
     ],
 )
-def test_a_wrong_hyperparameter_is_named_with_what_was_meant(
+def test_an_invalid_hyperparameter_is_named_in_the_failure(
     platform: Any, make_tree: Any, hyperparameters: dict[str, str], found: str, expected: str
 ) -> None:
     result = platform.train(make_tree(hyperparameters))
@@ -141,10 +141,10 @@ def make_declared_only(tree: Any) -> Any:
     return tree
 
 
-def test_the_failure_file_starts_with_what_a_person_needs(
+def test_the_failure_file_starts_with_the_reason_in_one_line(
     platform: Any, make_tree: Any, channels: dict[str, Path], tmp_path: Path
 ) -> None:
-    """Only the first 1024 characters of it are shown."""
+    """SageMaker shows only its first 1024 characters."""
     one_class = tmp_path / "one"
     shutil.copytree(channels["train"] / "red", one_class / "red")
     result = platform.train(make_tree(sources={"train": one_class}))
@@ -156,7 +156,7 @@ def test_the_failure_file_starts_with_what_a_person_needs(
     assert "red" in reason
 
 
-def test_a_failure_of_an_earlier_run_is_not_this_runs(platform: Any, make_tree: Any) -> None:
+def test_the_failure_of_an_earlier_run_is_replaced(platform: Any, make_tree: Any) -> None:
     """A warm pool or a restart keeps the tree."""
     tree = make_tree({"epochs": "many"})
     (tree.root / "output" / "failure").write_text("an older story\n")
@@ -165,7 +165,7 @@ def test_a_failure_of_an_earlier_run_is_not_this_runs(platform: Any, make_tree: 
     assert "epochs" in (tree.failure or "")
 
 
-def test_sigterm_leaves_a_checkpoint_from_which_the_job_goes_on(
+def test_a_job_resumes_from_the_checkpoint_saved_at_sigterm(
     platform: Any, make_tree: Any, wait_for: Any
 ) -> None:
     tree = make_tree({"epochs": "5000"})
@@ -192,8 +192,8 @@ def read_config(tree: Any) -> str:
     return (tree.root / "input" / "config" / "hyperparameters.json").read_text()
 
 
-def test_sigterm_while_starting_stops_too(platform: Any, make_tree: Any, wait_for: Any) -> None:
-    """Before the first step there is nothing to save, but SageMaker still wants it gone."""
+def test_sigterm_during_startup_stops_the_job(platform: Any, make_tree: Any, wait_for: Any) -> None:
+    """Before the first step there is nothing to save, but the job must still stop."""
     tree = make_tree({"epochs": "5000"})
     with platform.start(tree) as running:
         wait_for(lambda: "network:" in running.logs(), running)

@@ -1,4 +1,4 @@
-"""What SageMaker may ask of the training image that only Docker can show."""
+"""Properties of the training image that can only be tested with Docker."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ pytestmark = [
 ]
 
 WRONG = {"epochs": "many"}
-"""Ends a job as soon as it has read its configuration: proof enough that it was started."""
+"""Fails a job once it has read its configuration, which shows that it was started."""
 
 
 def assert_it_ran(result: Any) -> None:
@@ -32,21 +32,19 @@ def assert_it_ran(result: Any) -> None:
         ),
     ],
 )
-def test_every_way_of_starting_a_job(
+def test_a_job_starts_with_each_command_and_entrypoint(
     platform: Any, make_tree: Any, options: dict[str, Any]
 ) -> None:
     assert_it_ran(platform.train(make_tree(WRONG), **options))
 
 
-def test_the_tree_may_be_elsewhere(platform: Any, make_tree: Any) -> None:
+def test_the_tree_is_read_from_sagemaker_base_dir(platform: Any, make_tree: Any) -> None:
     environment = {"SAGEMAKER_BASE_DIR": "/data/job"}
     assert_it_ran(platform.train(make_tree(WRONG), environment, base="/data/job"))
 
 
-def test_no_shell_stands_between_sagemaker_and_the_job(
-    platform: Any, make_tree: Any, wait_for: Any
-) -> None:
-    """A shell as PID 1 would keep SIGTERM to itself."""
+def test_the_job_is_pid_1(platform: Any, make_tree: Any, wait_for: Any) -> None:
+    """A shell as PID 1 would not forward SIGTERM."""
     with platform.start(make_tree({"epochs": "5000"}), command=None) as running:
         wait_for(lambda: "epoch=1;" in running.logs(), running)
         read = running.container.exec_run(["cat", "/proc/1/cmdline"])
@@ -55,8 +53,8 @@ def test_no_shell_stands_between_sagemaker_and_the_job(
     assert Path(first[1]).name == "train", first
 
 
-def test_a_user_whom_the_image_does_not_know_trains(platform: Any, make_tree: Any) -> None:
-    """As `docker run --user`: no name, no home folder, nothing of the image is theirs."""
+def test_a_user_unknown_to_the_image_can_train(platform: Any, make_tree: Any) -> None:
+    """As with `docker run --user`: the user has no name and no home folder, and owns no files."""
     tree = make_tree({"profile": "true", "debug": "true"})
     user = os.getuid() or 12345
     if os.getuid() == 0:
@@ -69,8 +67,8 @@ def test_a_user_whom_the_image_does_not_know_trains(platform: Any, make_tree: An
     assert (tree.model / "model.json").is_file()
 
 
-def test_a_small_shared_memory_kills_no_job(platform: Any, make_tree: Any) -> None:
-    """Workers hand batches over in /dev/shm, 64 MB under plain Docker; here 1 MB for 16 images."""
+def test_a_job_completes_with_little_shared_memory(platform: Any, make_tree: Any) -> None:
+    """Workers pass batches through /dev/shm, 64 MB by default; here it has 1 MB for 16 images."""
     tree = make_tree({"image_size": "96", "workers": "4", "batch_size": "16"})
     result = platform.train(tree, shm_size="1m")
     assert result.code == 0, result.logs

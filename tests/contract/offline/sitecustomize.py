@@ -1,6 +1,6 @@
-"""Put on PYTHONPATH: no connection of this Python process leaves the machine.
+"""Refuses connections of this Python process to other machines; used through PYTHONPATH.
 
-The engine's own networks are on this machine too; they are private ranges.
+Only loopback addresses and Unix sockets are allowed.
 """
 
 import ipaddress
