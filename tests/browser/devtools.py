@@ -1,7 +1,8 @@
-"""Chromium without a network, spoken to through its DevTools protocol over a pair of pipes.
+"""Controls an offline Chromium through the DevTools protocol over a pair of pipes.
 
-The protocol's own documentation is at chromedevtools.github.io/devtools-protocol; messages are JSON
-ended by a zero byte (`--remote-debugging-pipe`: the browser reads file 3 and writes file 4).
+The protocol is documented at chromedevtools.github.io/devtools-protocol. With
+`--remote-debugging-pipe` the browser reads file descriptor 3 and writes 4; a message is JSON
+followed by a zero byte.
 """
 
 import base64
@@ -25,7 +26,7 @@ DRAWN = "document.body.getAttribute('aria-busy') === 'false'"
 
 
 class Page:
-    """One page: what it complained of, what it asked for, and what can be asked of it."""
+    """A page of the browser; records console messages (`complaints`) and network requests."""
 
     def __init__(self, browser: "subprocess.Popen[bytes]", write: int, read: int) -> None:
         self._browser, self._write, self._read = browser, write, read
@@ -41,7 +42,7 @@ class Page:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """One command's answer; what happens meanwhile is noted."""
+        """Send a command and return its result; events that arrive meanwhile are recorded."""
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
         if self._session:
@@ -55,7 +56,7 @@ class Page:
             self._note(found)
 
     def look(self, *, width: int = 1280, dark: bool = False, media: str = "screen") -> None:
-        """A screen of that width, in the light or the dark scheme, or paper."""
+        """Emulate a screen of that width, in the light or dark colour scheme, or another medium."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -72,14 +73,14 @@ class Page:
         self.wait(f"document.readyState === 'complete' && {DRAWN}")
 
     def wait(self, condition: str, seconds: float = 60) -> None:
-        """Until an expression is true."""
+        """Wait until an expression is true."""
         until = time.monotonic() + seconds
         while not self.ask(condition):
             assert time.monotonic() < until, f"not so after {seconds} s: {condition}"
             time.sleep(0.05)
 
     def ask(self, expression: str) -> Any:
-        """The value of an expression in the page; a promise's when it is kept."""
+        """Evaluate an expression in the page and return its value; promises are awaited."""
         found = self.call(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )
@@ -87,12 +88,12 @@ class Page:
         return found["result"].get("value")
 
     def picture(self, path: Path, *, whole: bool = True) -> None:
-        """A PNG of the page."""
+        """Write a screenshot of the page as a PNG."""
         found = self.call("Page.captureScreenshot", captureBeyondViewport=whole, format="png")
         path.write_bytes(base64.b64decode(found["data"]))
 
     def paper(self, path: Path) -> None:
-        """The page as it is printed, a PDF."""
+        """Print the page to a PDF."""
         found = self.call("Page.printToPDF", printBackground=True, preferCSSPageSize=True)
         path.write_bytes(base64.b64decode(found["data"]))
 
@@ -121,17 +122,17 @@ class Page:
 
 @contextmanager
 def page(profile: Path) -> Iterator[Page]:
-    """A page of a browser of its own, which has no network.
+    """Start an offline browser and open a page in it.
 
     Args:
-        profile: an empty folder for the browser's.
+        profile: an empty folder for the browser's profile.
     """
     assert BROWSER is not None
     to_browser, write = os.pipe()
     read, from_browser = os.pipe()
-    # The shell puts the pipes where the browser expects them, whatever their numbers here.
+    # The shell moves the pipes to the file descriptors that the browser expects.
     command = [
-        "bash",  # other shells know only files of one digit
+        "bash",  # other shells redirect only single-digit file descriptors
         "-c",
         f'exec "$@" 3<&{to_browser} 4>&{from_browser}',
         "bash",

@@ -1,6 +1,6 @@
-"""The job's and the search's page in a real browser that has no network.
+"""The pages of training jobs and tuning jobs in a real, offline browser.
 
-They are skipped where there is no Chromium; with CI=true that is a failure.
+The tests are skipped without Chromium; with CI=true they fail instead.
 """
 
 import base64
@@ -35,7 +35,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 @pytest.fixture
 def show(browser: Page) -> Iterator[Page]:
-    """A wide screen; the page neither complains nor fetches, and no text in it runs."""
+    """A page on a wide screen; it must log and fetch nothing and run no injected script."""
     browser.look()
     yield browser
     assert browser.complaints == []
@@ -43,7 +43,7 @@ def show(browser: Page) -> Iterator[Page]:
     assert browser.ask("document.body.id") == ""
 
 
-def test_a_search_is_drawn(show: Page, tmp_path: Path) -> None:
+def test_the_charts_of_a_tuning_job_are_drawn(show: Page, tmp_path: Path) -> None:
     entries = [
         trial(n, "Completed", value, **{EVIL: f"0.0{n}"}, epochs=str(n + 1), batch_size="32")
         for n, value in ((1, 0.7), (2, 0.8), (3, 0.9))
@@ -64,7 +64,7 @@ def test_a_search_is_drawn(show: Page, tmp_path: Path) -> None:
     show.wait(f"{line} !== {light!r}", seconds=10)
 
 
-def test_a_report_is_shown(show: Page, tmp_path: Path) -> None:
+def test_the_report_of_a_failed_job_is_shown(show: Page, tmp_path: Path) -> None:
     folder = tmp_path / "first"
     (folder / "output").mkdir(parents=True)
     (folder / "output" / "curves.png").write_bytes(PIXEL)
@@ -82,7 +82,7 @@ def test_a_report_is_shown(show: Page, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_a_phone_scrolls_in_one_direction_only(show: Page, tmp_path: Path, dark: bool) -> None:
+def test_the_page_fits_the_width_of_a_phone(show: Page, tmp_path: Path, dark: bool) -> None:
     written = tmp_path / "tuning.html"
     entries = [trial(n, "Completed", n / 9, learning_rate=f"0.0{n}") for n in (1, 2, 3)]
     write_page(tuning_job(), [Trial.read(entry) for entry in entries], written)

@@ -1,6 +1,6 @@
-"""The profiler's report in a real browser that has no network.
+"""The profiler's report in a real, offline browser.
 
-Skipped where there is no Chromium; with CI=true that is a failure.
+The tests are skipped without Chromium; with CI=true they fail instead.
 """
 
 import json
@@ -20,7 +20,7 @@ EVIL = """<img src=x onerror="document.body.id='owned'"></script><script>documen
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A job with two GPUs, steps that took long, and names that mean harm."""
+    """The report of a job with two GPUs, some slow steps, and names that contain scripts."""
     folder = tmp_path_factory.mktemp("profile")
     host = busy_host(points=400, gpus=2, steps=300)
     host.steps = [5 * step if n % 20 == 7 else step for n, step in enumerate(host.steps)]
@@ -33,7 +33,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory, report: Path) -> Iterator[Page]:
-    """The report on a wide screen; tests leave it there, as opening takes seconds."""
+    """The report on a wide screen; tests share it, as opening takes seconds."""
     if BROWSER is None:
         missing("no chromium on PATH")
     with page(tmp_path_factory.mktemp("browser")) as found:
@@ -44,7 +44,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory, report: Path) -> Iterator[P
 
 @pytest.fixture
 def show(opened: Page) -> Iterator[Page]:
-    """The same; it must neither complain nor ask for anything."""
+    """The opened report; it must log and fetch nothing and run no injected script."""
     yield opened
     assert opened.complaints == []
     assert {each.partition(":")[0] for each in opened.requests} <= {"file", "data", "blob"}
@@ -53,7 +53,7 @@ def show(opened: Page) -> Iterator[Page]:
 
 
 def drawn(screen: Page) -> int:
-    """Charts that have a plot with something in it."""
+    """The number of charts with plotted data."""
     return int(
         screen.ask(
             "[...document.querySelectorAll('.plot')].filter(p => p.querySelector("
@@ -79,7 +79,7 @@ def test_every_section_and_chart_is_shown(show: Page) -> None:
     assert show.ask("document.querySelectorAll('.broken').length") == 0
 
 
-def test_charts_follow_the_scheme(show: Page) -> None:
+def test_charts_follow_the_colour_scheme(show: Page) -> None:
     line = (
         "getComputedStyle(document.querySelector('#utilisation .scatterlayer path.js-line')).stroke"
     )
@@ -95,7 +95,7 @@ def test_charts_follow_the_scheme(show: Page) -> None:
 @pytest.mark.parametrize(
     ("rule", "chart"), [("StepOutlier", "utilisation"), ("DeadRelu", "curve-loss")]
 )
-def test_a_rule_leads_to_the_moment_it_fired(show: Page, rule: str, chart: str) -> None:
+def test_a_rules_link_shows_the_moment_it_fired(show: Page, rule: str, chart: str) -> None:
     show.ask(f"document.querySelector('details[id$={rule}] .moments a').click()")
     label = f"document.querySelector('#{chart} .annotation-text').closest('.infolayer')"
     show.wait(f"{label}.textContent.includes({rule!r})", seconds=10)
@@ -103,7 +103,7 @@ def test_a_rule_leads_to_the_moment_it_fired(show: Page, rule: str, chart: str) 
     show.wait(f"{box}.top < innerHeight && {box}.bottom > 0", seconds=10)
 
 
-def test_paper_has_everything(show: Page, tmp_path: Path) -> None:
+def test_the_report_can_be_printed(show: Page, tmp_path: Path) -> None:
     show.look(dark=True, media="")
     show.paper(tmp_path / "report.pdf")
     found = (tmp_path / "report.pdf").read_bytes()
@@ -112,7 +112,7 @@ def test_paper_has_everything(show: Page, tmp_path: Path) -> None:
     assert show.ask("document.documentElement.classList.contains('printing')") is False
 
 
-def test_a_phone_scrolls_in_one_direction_only(show: Page, report: Path) -> None:
+def test_the_report_fits_the_width_of_a_phone(show: Page, report: Path) -> None:
     show.look(width=390)
     show.open(report)
     for dark in (False, True):
@@ -124,7 +124,9 @@ def test_a_phone_scrolls_in_one_direction_only(show: Page, report: Path) -> None
         )
 
 
-def test_an_empty_job_asks_for_no_charts(show: Page, tmp_path: Path) -> None:
+def test_the_report_of_an_empty_job_says_that_nothing_was_recorded(
+    show: Page, tmp_path: Path
+) -> None:
     (tmp_path / "job").mkdir()
     empty = write_report(tmp_path / "job", tmp_path / "report").page
     show.look(width=390)

@@ -1,4 +1,4 @@
-"""Training jobs as SageMaker starts them, as processes of this machine."""
+"""Fixtures that run training jobs as SageMaker starts them, as local processes."""
 
 import fcntl
 import json
@@ -24,7 +24,7 @@ SMALL_NETWORK = {
     "batch_size": 8,
     "workers": 1,
 }
-"""A third of a million parameters: a checkpoint after every step costs little."""
+"""It has a third of a million parameters, so a checkpoint after every step is cheap."""
 
 
 @pytest.fixture(scope="session")
@@ -45,9 +45,9 @@ def stripes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Job:
-    """One training job's tree and the `train` process in it, which runs `module`.
+    """A training job's tree and its `train` process, which runs `module`.
 
-    `preloaded` is the environment in which it starts as a fork; without it, as it does for users.
+    With the variables of `preloaded` the process starts as a fork, with an empty mapping normally.
     """
 
     def __init__(self, base: Path, module: str, preloaded: Mapping[str, str]) -> None:
@@ -66,7 +66,7 @@ class Job:
                     [*filter(None, [self.preloaded.get("PYTHONPATH")]), str(Path(__file__).parent)]
                 ),
                 "PYTHONUNBUFFERED": "1",
-                # These networks are too small for a second thread to be of any use.
+                # These networks are too small for a second thread to help.
                 "OMP_NUM_THREADS": "1",
             },
             stdout=subprocess.PIPE,
@@ -77,14 +77,14 @@ class Job:
         return self.process
 
     def run(self) -> str:
-        """Train to the end and give the log; the job must succeed."""
+        """Train to the end and return the log; the job must succeed."""
         process = self.start()
         log, _ = process.communicate(timeout=300)
         assert process.returncode == 0, log
         return log
 
     def steps(self) -> list[int]:
-        """The steps there are whole checkpoints of."""
+        """The steps that have a complete checkpoint."""
         found = (self.base / "checkpoints").glob("checkpoint-*.json")
         return sorted(int(path.stem.partition("-")[2]) for path in found)
 
@@ -118,9 +118,9 @@ class Job:
 def make_job(
     tmp_path: Path, stripes: Path, preloaded: dict[str, str]
 ) -> Iterator[Callable[..., Job]]:
-    """make_job(name, hyperparameters, module=...); what it starts is stopped after the test.
+    """make_job(name, hyperparameters, module=...): a job whose process is killed after the test.
 
-    With `fresh=True` its processes import everything themselves.
+    With `fresh=True` its processes are not forks and import everything themselves.
     """
     jobs: list[Job] = []
 
@@ -155,8 +155,8 @@ def make_two_hosts(
 ) -> Iterator[Callable[[str, Mapping[str, object]], list[Job]]]:
     """make_two_hosts(name, hyperparameters): the jobs of both hosts, rank 0's first.
 
-    Hosts agree on one port, as on SageMaker, where each has its own network. Here all tests share
-    one, so those with hosts run one at a time, whichever worker they are on.
+    Hosts use a fixed port, as on SageMaker, where each job has its own network. Here all tests
+    share one network, so tests with two hosts run one at a time across all workers.
     """
 
     def make(name: str, hyperparameters: Mapping[str, object]) -> list[Job]:

@@ -1,9 +1,9 @@
-"""A local SageMaker that runs the toy image, and dies when told to.
+"""A local SageMaker that runs the toy image and kills itself at a given moment.
 
     python tests/e2e/mortal_sagemaker.py HOME process|docker [MOMENT]
 
-MOMENT is JSON: `[kind, name, field, value]` kills it (SIGKILL) as soon as that field of that
-resource is kept with that value; a number, as soon as so many changes were kept.
+MOMENT is JSON: `[kind, name, field, value]` kills the server (SIGKILL) as soon as that field of
+that resource is stored with that value; a number kills it after so many stored changes.
 """
 
 import json
@@ -24,7 +24,7 @@ TOY = Path(__file__).parents[1] / "toy"
 
 
 class Mortal(Store):
-    """A store that kills its process at a moment."""
+    """A store that kills its process at `moment`."""
 
     moment: Any = None
     writes = 0

@@ -1,4 +1,4 @@
-"""The command a newcomer types first."""
+"""The demo: `python -m local.demo`."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Two hosts, here two loopback addresses of one machine, trained as SageMaker would."""
+"""Distributed training on two hosts, which are two loopback addresses of one machine."""
 
 import json
 import signal
@@ -16,7 +16,7 @@ def run_both(jobs: Any) -> Any:
     return logs
 
 
-def test_two_hosts_train_one_model_and_survive_a_stop(make_two_hosts: Any) -> None:
+def test_two_hosts_train_one_model_and_resume_after_a_stop(make_two_hosts: Any) -> None:
     whole = make_two_hosts("whole", RUN)
     logs = run_both(whole)
     assert "2 processes" in logs[0]
@@ -41,7 +41,7 @@ def test_two_hosts_train_one_model_and_survive_a_stop(make_two_hosts: Any) -> No
     assert stopped[0].metrics == first.metrics
 
 
-def test_two_hosts_learn_the_same_whether_batches_are_accumulated_or_larger(
+def test_two_hosts_get_the_same_metrics_from_accumulated_and_larger_batches(
     make_two_hosts: Any,
 ) -> None:
     same = {"augment": "none", "optimizer": "sgd", "freeze_batch_norm": True, "gradient_clip": 1}
@@ -56,7 +56,7 @@ def test_two_hosts_learn_the_same_whether_batches_are_accumulated_or_larger(
         assert one == pytest.approx(other, rel=1e-3, abs=1e-5)
 
 
-def test_a_failure_on_one_host_is_the_line_that_is_left(make_two_hosts: Any) -> None:
+def test_an_invalid_hyperparameter_fails_both_hosts_and_is_named(make_two_hosts: Any) -> None:
     jobs = make_two_hosts("failing", RUN | {"arch": "resnet19"})
     processes = [job.start() for job in jobs]
     logs = [process.communicate(timeout=200)[0] for process in processes]

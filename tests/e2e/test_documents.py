@@ -1,4 +1,4 @@
-"""The commands of README and docs run here, block by block, and their links lead somewhere."""
+"""Runs the command blocks of README and docs, and checks their links and paths."""
 
 import io
 import re
@@ -23,7 +23,7 @@ IN_ORDER = (
     "docs/serving.md",
     "docs/data.md",
 )
-"""Pages with blocks to type; `docs/container.md` trains what it serves."""
+"""Pages with command blocks, in running order; `docs/container.md` serves what it trains."""
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -47,7 +47,7 @@ def picture(seed: int, side: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """What the reader has: photos, an archive of CIFAR-10's shape, and the project's .venv."""
+    """The reader's folder: photos, an archive like CIFAR-10's, and the project's .venv."""
     root = tmp_path_factory.mktemp("reader")
     (root / ".venv").symlink_to(sys.prefix)
     for split, count in (("train", 6), ("validation", 2)):
@@ -69,33 +69,33 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def _no_sagemaker_before(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The reader has no SageMaker of their own running."""
+    """Use a home in which no local SageMaker is running."""
     monkeypatch.setenv("BERTH_HOME", str(folder / "home"))
     yield
     berth = [str(folder / ".venv" / "bin" / "berth"), "down"]
     subprocess.run(berth, capture_output=True, check=False)
 
 
-def test_make_targets_exist() -> None:
+def test_documented_make_targets_exist() -> None:
     named = set(re.findall(r"(?:`|^)make (\w+)", "\n".join(PAGES.values()), re.MULTILINE))
     assert {"demo", "test", "quick", "check", "build"} <= named
     for target in named:
         subprocess.run(["make", "-n", target], cwd=ROOT, check=True, capture_output=True)
 
 
-def test_the_hyperparameters_are_the_documented_ones() -> None:
+def test_all_hyperparameters_are_documented() -> None:
     assert table() in PAGES["docs/hyperparameters.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_path_of_the_repository_is_there(page: str) -> None:
+def test_documented_paths_exist(page: str) -> None:
     trees = "container|serve|local|docker|docs|tests"
     for path in re.findall(rf"`((?:{trees})/[\w./-]*)`", PAGES[page]):
         assert (ROOT / path).exists(), path
 
 
 @pytest.mark.parametrize(("page", "link"), LINKS)
-def test_a_link_leads_somewhere(page: str, link: str) -> None:
+def test_link_targets_exist(page: str, link: str) -> None:
     path, _, anchor = link.partition("#")
     target = (ROOT / page).parent / path if path else ROOT / page
     assert target.exists()
@@ -104,12 +104,12 @@ def test_a_link_leads_somewhere(page: str, link: str) -> None:
         assert anchor in {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in titles}
 
 
-def test_the_readme_links_every_page() -> None:
+def test_the_readme_links_to_every_page() -> None:
     linked = {link.partition("#")[0] for page, link in LINKS if page == "README.md"}
     assert set(PAGES) - {"README.md"} <= linked
 
 
-def test_no_page_with_blocks_is_left_out() -> None:
+def test_every_page_with_command_blocks_is_run() -> None:
     typed = {page for page, blocks in BLOCKS.items() for each in blocks if each[:5] != "make "}
     assert typed == set(IN_ORDER)
 
@@ -118,7 +118,7 @@ def test_no_page_with_blocks_is_left_out() -> None:
 @pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("_no_sagemaker_before")
 @pytest.mark.parametrize("page", IN_ORDER)
-def test_every_block_works(folder: Path, page: str) -> None:
+def test_command_blocks_succeed(folder: Path, page: str) -> None:
     for block in BLOCKS[page]:
         if block.startswith("make "):
             continue

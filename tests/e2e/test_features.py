@@ -1,4 +1,4 @@
-"""Jobs that train on features, stopped in the middle and on two hosts."""
+"""Training jobs on cached features: resuming after a stop, and two hosts."""
 
 import signal
 from collections.abc import Callable
@@ -22,7 +22,9 @@ RANDOM = FROZEN | {
 }
 
 
-def test_a_stop_while_training_on_features_changes_nothing(make_job: Callable[..., Job]) -> None:
+def test_a_stopped_job_on_features_resumes_with_the_same_result(
+    make_job: Callable[..., Job],
+) -> None:
     whole = make_job("whole", RANDOM, UNEXPORTED)
     log = whole.run()
     assert "features of train images, view 3: 96 x 1024 float32" in log
@@ -39,7 +41,7 @@ def test_a_stop_while_training_on_features_changes_nothing(make_job: Callable[..
     assert stopped.metrics == whole.metrics
 
 
-def test_two_hosts_train_the_head_they_would_through_the_backbone(
+def test_two_hosts_train_the_same_head_with_and_without_the_feature_cache(
     make_two_hosts: Callable[..., list[Job]],
 ) -> None:
     given = FROZEN | {"epochs": 3, "batch_size": 4, "augment": "none", "dropout": 0.2}

@@ -1,4 +1,4 @@
-"""A job that is stopped or killed anywhere, and started again, ends as if nothing had happened."""
+"""A job that is stopped or killed and then restarted ends with the result of an unstopped job."""
 
 import json
 import signal
@@ -19,13 +19,15 @@ RANDOM = {
     "gradient_clip": 1,
     "checkpoint_minutes": 1e-6,
 }
-"""Everything that draws random numbers or keeps state; a checkpoint after every step."""
+"""All options that draw random numbers or keep state; a checkpoint after every step."""
 UNEXPORTED = "unexported:main"
 STEPS_PER_EPOCH = 12
 MID_EPOCH = STEPS_PER_EPOCH + 5
 
 
-def test_sigterm_and_kill_change_nothing(make_job: Callable[..., Job]) -> None:
+def test_a_job_resumes_with_the_same_result_after_sigterm_or_sigkill(
+    make_job: Callable[..., Job],
+) -> None:
     whole = make_job("whole", RANDOM, UNEXPORTED)
     whole.run()
 
@@ -54,7 +56,9 @@ def test_sigterm_and_kill_change_nothing(make_job: Callable[..., Job]) -> None:
         assert job.metrics == whole.metrics
 
 
-def test_a_stop_between_accumulated_batches_changes_nothing(make_job: Callable[..., Job]) -> None:
+def test_a_job_stopped_between_accumulated_batches_resumes_with_the_same_result(
+    make_job: Callable[..., Job],
+) -> None:
     options = RANDOM | {"epochs": 10, "gradient_accumulation_steps": 5}
     whole = make_job("whole", options, UNEXPORTED)
     whole.run()
@@ -74,7 +78,7 @@ def test_a_stop_between_accumulated_batches_changes_nothing(make_job: Callable[.
     assert whole.steps()[-1] == 30
 
 
-def test_a_stopped_job_leaves_the_model_so_far(make_job: Callable[..., Job]) -> None:
+def test_a_stopped_job_writes_its_current_model(make_job: Callable[..., Job]) -> None:
     job = make_job("job", {"epochs": 500})
     process = job.start()
     job.wait_for_step(2 * STEPS_PER_EPOCH)
@@ -85,7 +89,9 @@ def test_a_stopped_job_leaves_the_model_so_far(make_job: Callable[..., Job]) -> 
     assert not (job.base / "model" / "openvino").exists()
 
 
-def test_a_corrupt_checkpoint_gives_way_to_the_one_before_it(make_job: Callable[..., Job]) -> None:
+def test_a_job_resumes_from_the_checkpoint_before_a_corrupt_one(
+    make_job: Callable[..., Job],
+) -> None:
     whole = make_job("whole", {"epochs": 2}, UNEXPORTED)
     whole.run()
     job = make_job("job", {"epochs": 2, "checkpoint_minutes": 1e-6}, UNEXPORTED)
@@ -102,11 +108,11 @@ def test_a_corrupt_checkpoint_gives_way_to_the_one_before_it(make_job: Callable[
     assert job.weights == whole.weights
 
 
-def test_a_finished_job_started_again_trains_no_more(make_job: Callable[..., Job]) -> None:
+def test_a_finished_job_does_not_train_again_when_restarted(make_job: Callable[..., Job]) -> None:
     job = make_job("job", {"epochs": 1}, UNEXPORTED)
     job.run()
     before = job.weights
-    # As an older version left it, which knew fewer hyperparameters.
+    # A checkpoint of an older version, which had fewer hyperparameters.
     (path,) = (job.base / "checkpoints").glob("checkpoint-*.json")
     stored = json.loads(path.read_text())
     del stored["run"]["gradient_accumulation_steps"]

@@ -1,4 +1,4 @@
-"""A local SageMaker killed at the worst moments, with the toy image: the next one goes on."""
+"""Jobs and endpoints of a local SageMaker that is killed are resumed by the next server."""
 
 import io
 import json
@@ -24,7 +24,7 @@ from local.emulator.home import Home
 pytestmark = pytest.mark.timeout(400)
 
 LIMIT = 120
-"""Seconds any wait may last; it is a few on an idle machine."""
+"""Seconds after which a wait fails; a wait takes a few on an idle machine."""
 MORTAL = Path(__file__).with_name("mortal_sagemaker.py")
 BUCKET = "bucket"
 IMAGE = "toy:latest"
@@ -33,7 +33,7 @@ ENDED = ("Completed", "Failed", "Stopped")
 
 
 class Local:
-    """Servers of one home, one after the other."""
+    """Starts and kills local SageMaker servers of one home, one after the other."""
 
     def __init__(self, home: Home, executor: str) -> None:
         self.home, self.executor = home, executor
@@ -41,7 +41,7 @@ class Local:
         self._clients: dict[str, Any] = {}
 
     def up(self, moment: Any = None, executor: str | None = None) -> None:
-        """Start a server that dies at a moment (see mortal_sagemaker.py)."""
+        """Start a server that kills itself at `moment` (see mortal_sagemaker.py)."""
         command = [sys.executable, str(MORTAL), str(self.home.path)]
         command += [executor or self.executor, json.dumps(moment)]
         with self.home.server_log.open("a") as log:
@@ -61,7 +61,7 @@ class Local:
         }
 
     def dies(self) -> None:
-        """Wait for the moment."""
+        """Wait until the server has killed itself."""
         assert self.process is not None
         assert self.process.wait(LIMIT) == -signal.SIGKILL, self.home.server_log.read_text()
         self._close()
@@ -88,14 +88,14 @@ class Local:
             each.close()
 
     def __getattr__(self, operation: str) -> Callable[..., Any]:
-        """An operation of any of the services."""
+        """The client's method for an operation of any service."""
         for each in self._clients.values():
             if hasattr(each, operation):
                 return getattr(each, operation)
         raise AttributeError(operation)
 
     def ask(self, operation: str, **request: Any) -> None:
-        """Ask for something from a server that dies before it answers."""
+        """Send a request to a server that dies before it answers."""
         with pytest.raises((HTTPClientError, EndpointConnectionError)):
             getattr(self, operation)(**request)
 
@@ -123,11 +123,11 @@ class Local:
                 logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=f"{name}/"
             )["events"]
         except self._clients["logs"].exceptions.ResourceNotFoundException:
-            return []  # no job has begun yet
+            return []  # no job has started yet
         return [event["message"] for event in events]
 
     def left(self) -> list[str]:
-        """What runs for this home, or is noted as running."""
+        """Processes, containers and networks of this home, and its records of them."""
         mark = f"{self.home.id}/"
         found = [path.name for path in (self.home.path / "processes").glob("*")]
         for process in psutil.process_iter():
@@ -252,7 +252,7 @@ def transform(name: str) -> dict[str, Any]:
     }
 
 
-def test_training_jobs(local: Local) -> None:
+def test_training_jobs_complete_after_a_kill_at_each_status(local: Local) -> None:
     statuses = ("Starting", "Pending", "Downloading", "Training", "Uploading", "Completed")
     for status in statuses:
         name = f"at-{status.lower()}"
@@ -278,7 +278,7 @@ def test_training_jobs(local: Local) -> None:
     assert len(local.list_training_jobs()["TrainingJobSummaries"]) == len(statuses)
 
 
-def test_a_job_that_is_being_stopped(local: Local) -> None:
+def test_a_stopping_training_job_is_stopped_after_a_kill(local: Local) -> None:
     local.down()
     local.up(["training-job", "job", "TrainingJobStatus", "Stopping"])
     local.create_training_job(**job("job", epochs="10000"))
@@ -289,7 +289,7 @@ def test_a_job_that_is_being_stopped(local: Local) -> None:
     assert local.trained("job")["TrainingJobStatus"] == "Stopped"
 
 
-def test_an_endpoint(local: Local) -> None:
+def test_an_endpoint_recovers_from_a_kill_at_each_status(local: Local) -> None:
     for name in ("first", "second"):
         model(local, name, rate=name)
 
@@ -324,7 +324,7 @@ def test_an_endpoint(local: Local) -> None:
     assert not local.home.job("endpoint", "endpoint").exists()
 
 
-def test_transform_jobs(local: Local) -> None:
+def test_transform_jobs_complete_or_stop_after_a_kill(local: Local) -> None:
     model(local, "first", rate="first")
     for number in range(6):
         local.put_object(Bucket=BUCKET, Key=f"in/{number}", Body=b"sleep 0.3")
@@ -347,7 +347,7 @@ def test_transform_jobs(local: Local) -> None:
     assert not local.home.job("transform-job", "stopped").exists()
 
 
-def test_a_tuning_job_that_is_being_stopped(local: Local) -> None:
+def test_a_stopping_tuning_job_is_stopped_after_a_kill(local: Local) -> None:
     local.down()
     local.up(["hyper-parameter-tuning-job", "tuning", "HyperParameterTuningJobStatus", "Stopping"])
     local.create_hyper_parameter_tuning_job(**tuning(4, epochs="10000"))
@@ -371,7 +371,7 @@ def tuned(local: Local) -> dict[str, Any]:
 
 
 def created(local: Local, operation: str, **request: Any) -> None:
-    """Ask until it was asked for: a server that died may have kept it all the same."""
+    """Send the request until it is accepted; a server that died may have stored it already."""
     try:
         getattr(local, operation)(**request)
     except (HTTPClientError, EndpointConnectionError):
@@ -383,7 +383,7 @@ def created(local: Local, operation: str, **request: Any) -> None:
             raise
 
 
-def test_everything_at_once_killed_again_and_again(local: Local) -> None:
+def test_jobs_and_endpoints_complete_after_repeated_kills(local: Local) -> None:
     model(local, "first", rate="first")
     for number in range(4):
         local.put_object(Bucket=BUCKET, Key=f"in/{number}", Body=b"sleep 0.1")
@@ -429,7 +429,7 @@ def test_everything_at_once_killed_again_and_again(local: Local) -> None:
 
 @pytest.mark.docker
 @pytest.mark.parametrize("local", ["docker", "process"], indirect=True)
-def test_another_executor_goes_on(local: Local, toy_image: str) -> None:
+def test_jobs_and_endpoints_resume_with_another_executor(local: Local, toy_image: str) -> None:
     other = {"docker": "process", "process": "docker"}[local.executor]
     model(local, "first", rate="first")
     local.create_endpoint(EndpointName="endpoint", EndpointConfigName="first")
@@ -455,7 +455,7 @@ def test_another_executor_goes_on(local: Local, toy_image: str) -> None:
     assert len(local.left()) == 2, "the endpoint's process or container, and the note of it"
 
 
-def test_a_machine_that_was_restarted(local: Local) -> None:
+def test_jobs_and_endpoints_resume_after_a_machine_restart(local: Local) -> None:
     model(local, "first", rate="first")
     local.create_endpoint(EndpointName="endpoint", EndpointConfigName="first")
     local.create_training_job(**job("job", epochs="20"))

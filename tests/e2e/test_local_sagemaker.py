@@ -1,4 +1,4 @@
-"""The local SageMaker under the worst it can meet: interruptions, its own death, a restart."""
+"""The local SageMaker recovers from spot interruptions, a killed server and a restart."""
 
 import io
 import json
@@ -42,11 +42,11 @@ RANDOM = SMALL | {
     "warmup_epochs": "0.5",
     "checkpoint_minutes": "0.000001",
 }
-"""Everything that draws random numbers or keeps state; a checkpoint after every step."""
+"""All options that draw random numbers or keep state; a checkpoint after every step."""
 
 
 class Local:
-    """A local SageMaker in a folder of its own, driven by the `berth` command and boto3."""
+    """A local SageMaker with its own home, controlled with the `berth` command and boto3."""
 
     def __init__(self, home: Path, executor: str, preloaded: dict[str, str]) -> None:
         self.home, self.executor, self.preloaded = home, executor, preloaded
@@ -98,7 +98,7 @@ class Local:
     def train(
         self, name: str, hyperparameters: dict[str, str], *, served: bool = False, **more: Any
     ) -> None:
-        """Only a model that is to be `served` is converted to OpenVINO, where a process trains."""
+        """Create a training job; as a process it converts to OpenVINO only if `served`."""
         request = definition(more.pop("StoppingCondition", {"MaxRuntimeInSeconds": 3600}))
         if self.executor == "process" and not served:
             folders = filter(None, [self.preloaded.get("PYTHONPATH"), str(Path(__file__).parent)])
@@ -131,7 +131,7 @@ class Local:
         return "\n".join(event["message"] for event in self.events(name, after))
 
     def streams(self, name: str) -> list[str]:
-        """A job's log streams: one for each time it was started."""
+        """A job's log streams, one for each start."""
         return sorted({event["logStreamName"] for event in self.events(name)})
 
     def weights(self, name: str) -> bytes:
@@ -144,7 +144,7 @@ class Local:
         raise AssertionError(f"{key} holds no model.safetensors")
 
     def running(self) -> set[str]:
-        """What runs on behalf of this home: process ids or container ids."""
+        """The ids of this home's processes or containers."""
         if self.executor == "docker":
             import docker
 
@@ -197,7 +197,7 @@ def local(
     assert not local.running()
 
 
-def test_a_spot_interruption_changes_nothing(local: Local) -> None:
+def test_a_job_resumes_with_the_same_result_after_a_spot_interruption(local: Local) -> None:
     local.train("whole", RANDOM)
     local.trained("whole")
     name = "spot"
@@ -258,7 +258,9 @@ def invoke(local: Local, name: str, image: bytes) -> dict[str, Any]:
     return json.loads(answer["Body"].read())["predictions"][0]
 
 
-def test_a_killed_server_loses_and_orphans_nothing(local: Local, stripes: Path) -> None:
+def test_jobs_and_endpoints_resume_after_a_killed_server_without_orphans(
+    local: Local, stripes: Path
+) -> None:
     image = (stripes / "validation" / "down" / "00.png").read_bytes()
     local.train("first", SMALL | {"epochs": "1"}, served=True)
     local.trained("first")
@@ -319,7 +321,7 @@ def test_a_killed_server_loses_and_orphans_nothing(local: Local, stripes: Path) 
     wait_until(lambda: local.training("long")["TrainingJobStatus"] == "Stopped", 150)
 
 
-def test_down_and_up_lose_nothing(local: Local, stripes: Path) -> None:
+def test_jobs_and_endpoints_resume_after_down_and_up(local: Local, stripes: Path) -> None:
     image = (stripes / "validation" / "down" / "00.png").read_bytes()
     local.train("first", SMALL | {"epochs": "1"}, served=True)
     local.trained("first")

@@ -1,5 +1,8 @@
-"""The demo's path on a system that has nothing of Linux's own, in a folder behind a link, as /tmp
-is on a Mac, and with a space in its name, as a Mac's home of the local SageMaker has."""
+"""The demo's commands on a system without the features that only Linux has.
+
+The home is behind a symlink, as /tmp is on macOS, and has a space in its name, as the local
+SageMaker's default home on macOS has.
+"""
 
 import json
 import os
@@ -32,7 +35,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def berth(environment: dict[str, str], tmp_path: Path) -> Iterator[Berth]:
-    """Runs a `berth` command in the folder behind the link; its output."""
+    """Runs a `berth` command and returns its output."""
 
     def run(*words: str) -> str:
         done = subprocess.run(
@@ -52,14 +55,16 @@ def berth(environment: dict[str, str], tmp_path: Path) -> Iterator[Berth]:
     run("down")
 
 
-def test_the_demos_path(berth: Berth, stripes: Path, tmp_path: Path) -> None:
+def test_the_demos_commands_run_without_linux_features(
+    berth: Berth, stripes: Path, tmp_path: Path
+) -> None:
     berth("up")
     berth("data", "upload", str(stripes), "--bucket", "stripes", "--prefix", "stripes")
     data = ("s3://stripes/stripes", "--bucket", "stripes")
     searched = ("--range", "learning_rate=0.001:0.01:log", "--jobs", "1", "--parallel", "1")
     small = ("-p", "image_size=32", "-p", "batch_size=16")
     berth("tune", *data, "--name", "find", *searched, *NETWORK, *small)
-    # Above 64 pixels worker processes decode, and the profiler samples the machine beside them.
+    # Worker processes decode images above 64 pixels while the profiler samples the machine.
     large = ("-p", "image_size=72", "-p", "batch_size=16", "-p", "workers=1")
     left = ("--profile", "--output-dir", str(tmp_path / "tmp" / "left"))
     berth("train", *data, "--name", "job", *NETWORK, *large, *left)
@@ -73,8 +78,8 @@ def test_the_demos_path(berth: Berth, stripes: Path, tmp_path: Path) -> None:
     assert {json.loads(answer)["label"] for answer in answers} <= {"across", "down"}
 
 
-def test_linux_is_hidden(environment: dict[str, str]) -> None:
-    """What the test above stands on: were it visible, nothing would be shown."""
+def test_linux_features_are_hidden(environment: dict[str, str]) -> None:
+    """The test above is only meaningful if these features are hidden."""
     look = (
         "import multiprocessing, os, select, sys; from pathlib import Path; import psutil;"
         "from container.images import budget; from serve import gunicorn_conf;"

@@ -1,4 +1,4 @@
-"""Whole jobs on tar shards, as files and streamed, on one host and on two."""
+"""Training jobs on tar shards, in File and FastFile mode, on one host and on two."""
 
 import json
 import signal
@@ -10,12 +10,12 @@ from tests.e2e.conftest import Job
 from tests.shards import shards_of
 
 RUN = {"epochs": 3, "image_size": 72, "batch_size": 8, "checkpoint_minutes": 1e-6, "workers": 1}
-"""Images of more than 64 pixels are read anew each epoch."""
+"""Images of more than 64 pixels are read again in each epoch."""
 STEPS_PER_EPOCH = 12
 
 
 def shard(job: Job, stripes: Path, mode: str) -> Job:
-    """Give a job the same images in shards."""
+    """Replace a job's channels with shards of the same images."""
     config = job.base / "input" / "config" / "inputdataconfig.json"
     config.write_text(
         json.dumps({name: {"TrainingInputMode": mode} for name in ("train", "validation")})
@@ -27,7 +27,7 @@ def shard(job: Job, stripes: Path, mode: str) -> Job:
     return job
 
 
-def test_shards_make_the_model_that_their_folder_makes(
+def test_shards_and_their_folder_train_the_same_model(
     make_job: Callable[..., Job], stripes: Path
 ) -> None:
     folder = make_job("folder", RUN | {"epochs": 1})
@@ -47,7 +47,9 @@ def test_shards_make_the_model_that_their_folder_makes(
     ]
 
 
-def test_streamed_a_stop_changes_nothing(make_job: Callable[..., Job], stripes: Path) -> None:
+def test_a_stopped_job_on_streamed_shards_resumes_with_the_same_result(
+    make_job: Callable[..., Job], stripes: Path
+) -> None:
     options = RUN | {"workers": 2, "augment": "strong", "ema": 0.9}
     whole = shard(make_job("whole", options, "unexported:main"), stripes, "FastFile")
     assert "has few classes" in whole.run(), "tar packs a folder class by class"

@@ -1,6 +1,6 @@
-"""The training job without the conversion to OpenVINO, which takes longer than a few steps.
+"""A training module without the conversion to OpenVINO, which takes longer than a few steps.
 
-`SAGEMAKER_TRAINING_MODULE=unexported:main`, with this folder on PYTHONPATH.
+Used with `SAGEMAKER_TRAINING_MODULE=unexported:main` and this folder on PYTHONPATH.
 """
 
 from container import train

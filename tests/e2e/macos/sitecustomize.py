@@ -1,8 +1,8 @@
-"""Put on PYTHONPATH: this Python process finds nothing that Linux has and macOS lacks.
+"""Hides from this Python process what Linux has and macOS lacks; used through PYTHONPATH.
 
-The functions and constants are gone, /proc, /sys and /dev/shm are not there, multiprocessing spawns
-and does not fork, and the project's own code reads `darwin` as its platform. Libraries keep
-theirs: on a Mac they come built for it.
+Functions and constants of Linux are removed, /proc, /sys and /dev/shm do not exist, multiprocessing
+spawns instead of forking, and the project's own code sees `darwin` as its platform. Libraries see
+the real platform, as they are built for it.
 """
 
 import builtins
@@ -49,7 +49,10 @@ for module, names in LINUX_ONLY.items():
 
 
 def _hide(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, to which the hidden folders are not there; psutil has its own way on a Mac."""
+    """Wrap a function so that the hidden folders do not exist for it.
+
+    psutil may still read them, as it works without them on macOS.
+    """
 
     def hiding(path: Any = ".", *arguments: Any, **options: Any) -> Any:
         if isinstance(path, str | os.PathLike):
@@ -73,7 +76,7 @@ def _asked_by_psutil() -> bool:
 
 def _access(path: Any, *arguments: Any, **options: Any) -> bool:
     try:
-        os.stat(path)  # noqa: PTH116  # hidden as well
+        os.stat(path)  # noqa: PTH116  # raises for hidden folders
     except OSError:
         return False
     return _real_access(path, *arguments, **options)
