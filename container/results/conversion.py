@@ -1,7 +1,7 @@
 """Converts a network to an OpenVINO graph.
 
 `torch.export` proves that a graph holds for every input, which takes seconds for a small network
-and a minute for a large one. `torch.jit.trace` takes a tenth of that, but records one example. A
+and a minute for a large one. `torch.jit.trace` takes a third or less, but records one example. A
 trace is used if PyTorch warns of nothing in it that depends on the example, and if its graph equals
 the network on other images, in another number; otherwise the network is exported.
 """
