@@ -72,7 +72,7 @@ invoke: $(RUNS) ## ask an endpoint; NAME, IMAGES, ARGS are passed on
 test: setup ## run the tests; those that need Docker run where an engine answers
 	$(BIN)/python -m pytest -n $(WORKERS)
 
-quick: setup ## run the tests that need no server, container, browser or training job (2 minutes)
+quick: setup ## run the tests that need no server, container, browser or training job (2 to 5 minutes)
 	$(BIN)/python -m pytest -n 2 -m "not slow" tests/unit
 
 nightly: setup ## train, resume, export and serve every torchvision classifier once (hours; 16 GB)
